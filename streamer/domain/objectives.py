@@ -1,0 +1,214 @@
+"""What a model is held against: specs only, validated when built, never changed.
+
+``config`` reads these from an objectives file; ``monitor`` builds the moving
+parts from them. All durations are whole milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Task = Literal["binary", "multiclass", "regression"]
+Severity = str
+ClassValue = str | int | float | bool
+
+BINARY_SCORES = ("accuracy", "precision", "recall", "f1", "auc_roc", "log_loss", "brier")
+MULTICLASS_SCORES = ("accuracy", "precision", "recall", "f1")
+REGRESSION_SCORES = ("mae", "rmse", "bias", "r2")
+PREDICTION_SIGNALS = ("latency_p50", "latency_p95", "latency_p99", "throughput")
+LABEL_SIGNALS = ("label_coverage",)
+SILENCE = "silence"
+SCORES_OF_TASK: Mapping[str, tuple[str, ...]] = {
+    "binary": BINARY_SCORES,
+    "multiclass": MULTICLASS_SCORES,
+    "regression": REGRESSION_SCORES,
+}
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """One sliding window.
+
+    ``last``: the last ``size`` rows. ``duration``: the last ``size``
+    milliseconds of event time. ``lifetime``: everything a version ever had.
+    """
+
+    kind: Literal["last", "duration", "lifetime"]
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind != "lifetime" and self.size < 1:
+            raise ValueError(f"a window of kind {self.kind!r} needs a size of at least 1")
+
+    @property
+    def name(self) -> str:
+        """The name in files, alerts and Prometheus: ``last 1000``, ``last 1h``, ``lifetime``."""
+        if self.kind == "lifetime":
+            return "lifetime"
+        return f"last {self.size}" if self.kind == "last" else f"last {duration_text(self.size)}"
+
+
+LIFETIME = WindowSpec("lifetime")
+
+
+def duration_text(milliseconds: int) -> str:
+    """``90_000`` → ``90s``: the largest unit that divides it."""
+    for unit, size in (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", 1000)):
+        if milliseconds >= size and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdSpec:
+    """A limit on one signal.
+
+    ``rule``: its name, unique within a model. ``signal``: a score of the task,
+    ``latency_p50|p95|p99`` (milliseconds), ``throughput`` (predictions a
+    second), ``label_coverage`` (a share) or ``silence`` (milliseconds since
+    the last prediction). ``klass``: the class of a per-class precision,
+    recall or F1, else None (macro for multiclass). Exactly one of ``minimum``
+    and ``maximum``. ``hold_rows`` and ``hold_ms``: for how long the limit has
+    to stay broken before the alert fires. ``confidence``: level of the
+    one-sided bound that has to break the limit, None for the bare figure.
+    ``margin``: how far the figure has to come back behind the limit before
+    the alert resolves, in the signal's unit.
+    """
+
+    rule: str
+    signal: str
+    window: WindowSpec
+    minimum: float | None = None
+    maximum: float | None = None
+    klass: str | None = None
+    hold_rows: int = 0
+    hold_ms: int = 0
+    severity: Severity = "ticket"
+    runbook: str | None = None
+    min_samples: int = 50
+    margin: float | None = None
+    confidence: float | None = 0.95
+
+    def __post_init__(self) -> None:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError(f"objective {self.rule!r} needs exactly one of min and max")
+
+    @property
+    def limit(self) -> float:
+        return self.minimum if self.minimum is not None else self.maximum  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """One online detector: River's ``adwin`` or ``page_hinkley`` and its parameters.
+
+    ``scaled``: standardise its input by the mean and standard deviation of
+    the first ``warm_up`` values and clip at ``±clip`` deviations; None means
+    yes for Page-Hinkley on anything but 0/1 losses and probabilities.
+    """
+
+    kind: Literal["adwin", "page_hinkley"]
+    parameters: tuple[tuple[str, float], ...] = ()
+    scaled: bool | None = None
+    warm_up: int = 500
+    clip: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSpec:
+    """Detectors on one signal: ``error``, ``score`` or ``feature:<name>``.
+
+    One signal is one rule and one incident, however many detectors watch it.
+    The incident resolves after ``quiet_rows`` values without a new detection.
+    """
+
+    signal: str
+    detectors: tuple[DetectorSpec, ...]
+    quiet_rows: int = 2000
+    severity: Severity = "ticket"
+    runbook: str | None = None
+
+    @property
+    def rule(self) -> str:
+        return f"drift.{self.signal}"
+
+    @property
+    def kind(self) -> Literal["concept_drift", "data_drift"]:
+        return "concept_drift" if self.signal == "error" else "data_drift"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMap:
+    """Where the fields of a foreign log lie: our name → path of keys."""
+
+    prediction: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    label: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+DEFAULT_WINDOWS = (WindowSpec("last", 1000), WindowSpec("duration", HOUR_MS), LIFETIME)
+DEFAULT_DRIFT = (
+    DriftSpec("error", (DetectorSpec("adwin"), DetectorSpec("page_hinkley"))),
+    DriftSpec("score", (DetectorSpec("adwin"),)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that is asked of one model. ``declared``: named in the file, so its silence counts.
+
+    ``task`` None: taken from the first prediction. ``positive``/``negative``:
+    the raw values of the two classes of a binary model; empty ``negative``
+    means the usual ones (0, false, "no", "false"). ``classes``: the closed
+    list of a multiclass model's classes, empty for "as they come, at most
+    64". ``on_expiry``: a prediction without a label within ``label_wait_ms``
+    is dropped, or counts as a negative.
+    """
+
+    model: str
+    declared: bool = False
+    task: Task | None = None
+    positive: tuple[ClassValue, ...] = (1, True, "true", "yes")
+    negative: tuple[ClassValue, ...] = ()
+    classes: tuple[ClassValue, ...] = ()
+    windows: tuple[WindowSpec, ...] = DEFAULT_WINDOWS
+    thresholds: tuple[ThresholdSpec, ...] = ()
+    drift: tuple[DriftSpec, ...] = DEFAULT_DRIFT
+    label_wait_ms: int = 7 * DAY_MS
+    park_ms: int = 10 * MINUTE_MS
+    dedupe_ms: int = 10 * MINUTE_MS
+    on_expiry: Literal["drop", "negative"] = "drop"
+    evaluate_every: int = 100
+    profile_features: bool = True
+    alert_feature_values: bool = False
+    fields: FieldMap = field(default_factory=FieldMap)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one partition (promise 5); at the bound the oldest goes, counted."""
+
+    max_pending: int = 1_000_000
+    max_parked: int = 100_000
+    max_recent: int = 1_000_000
+    max_models: int = 10_000
+    max_versions: int = 50
+    max_features: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """A whole objectives file. A model that is not named gets ``default`` under its own name."""
+
+    revision: int = 0
+    default: ModelSpec = field(default_factory=lambda: ModelSpec(model=""))
+    models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    def spec_for(self, model: str) -> ModelSpec:
+        return self.models.get(model) or replace(self.default, model=model)
