@@ -1,0 +1,62 @@
+# Everything a person or CI does here. `make` alone prints this list.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+UV     := .venv-lock/bin/uv
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench lock clean
+
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the locked dependencies, and fetch Kafka (once; PYTHON=python3.12 picks another)
+
+$(STAMP): pyproject.toml requirements/dev.lock streamer/kafka-jars.sha256
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "streamer needs Python 3.11 or newer, and $(PYTHON) is not that: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing the locked dependencies"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@$(BIN)/python -m streamer.local fetch
+	@touch $@
+	@echo "ready: $(BIN)/streamer --help"
+
+demo: setup ## A real Kafka, a worker, three models, live figures and alerts (KEEP=1 leaves it running)
+	@$(BIN)/streamer demo $(if $(KEEP),--keep)
+
+test: setup ## Run all tests, on a real Kafka (ARGS="-k join" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict streamer
+
+format: setup ## Repair style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## Measure speed on this machine (at most 15 minutes)
+	@$(BIN)/python -m benchmarks.run
+
+lock: $(UV) ## Write requirements/dev.lock anew from pyproject.toml (UPGRADE=1 takes newer versions)
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) \
+	  --extra worker --extra local --extra dev pyproject.toml -o requirements/dev.lock
+
+$(UV):
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/pip install --quiet uv==0.13.9
+
+clean: ## Remove what setup, tests and linters made here (Kafka's jars stay in the user's cache)
+	rm -rf $(VENV) .venv-lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,266 @@
+"""The product's own topics: their names, the settings they need, and what is wrong with those found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicMetadata,
+)
+
+Settings = Mapping[str, Any]
+Outcome = Literal["created", "existing", "differs"]
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+# Kafka's own default for a record batch, in bytes.
+SOURCE_MESSAGE_BYTES = 1_048_588
+# A dead letter is the original record plus headers that say what was wrong with it.
+DEAD_LETTER_EXTRA_BYTES = 65_536
+TIMEOUT = 15.0
+
+
+class TopicsError(RuntimeError):
+    """Topics cannot be made or read; the message names the broker, the reason and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics' names. ``trace`` None: no record of the order in which commits took their input."""
+
+    predictions: str = "predictions"
+    labels: str = "labels"
+    state: str = "state"
+    alerts: str = "alerts"
+    reports: str = "reports"
+    dead_letters: str = "dead-letters"
+    trace: str | None = None
+
+    def prefixed(self, prefix: str) -> Topics:
+        """The same topics under names that begin with ``prefix``."""
+        names = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{role: prefix + name for role, name in names.items() if name})
+
+    def by_role(self) -> dict[str, str]:
+        """Role (the field's name) → topic."""
+        return {each.name: name for each in fields(self) if (name := getattr(self, each.name))}
+
+
+_SOURCE = {
+    # Record time is the broker's: clients' clocks skew, and a replay of old dates would be deleted at once.
+    "message.timestamp.type": "LogAppendTime",
+    "retention.ms": str(7 * DAY_MS),
+    "max.message.bytes": str(SOURCE_MESSAGE_BYTES),
+}
+
+CONFIGS: Mapping[str, Mapping[str, str]] = {
+    "predictions": _SOURCE,
+    "labels": _SOURCE,
+    # Compacted often, in small segments: a restart reads all of what is left.
+    "state": {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(64 * 1024 * 1024),
+        "segment.ms": str(10 * 60_000),
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": str(30 * 60_000),
+        "delete.retention.ms": str(24 * HOUR_MS),
+    },
+    # A new subscriber learns what is firing; one that was away for less than a week misses no transition.
+    "alerts": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * DAY_MS)},
+    "reports": {"cleanup.policy": "delete", "retention.ms": str(400 * DAY_MS)},
+    "dead_letters": {
+        "cleanup.policy": "delete",
+        "retention.ms": str(14 * DAY_MS),
+        "max.message.bytes": str(SOURCE_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES),
+    },
+    "trace": {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicResult:
+    """What ``create`` did about one topic. ``differences``: sentences, for ``differs`` only."""
+
+    name: str
+    outcome: Outcome
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRow:
+    """One topic as it is. ``partitions`` 0: there is no such topic. ``problems``: sentences."""
+
+    role: str
+    name: str
+    partitions: int
+    replication: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def create(
+    admin_conf: Settings, topics: Topics, partitions: int = 12, replication: int = 1
+) -> list[TopicResult]:
+    """Make the topics that are missing; those that exist are compared, never changed.
+
+    ``admin_conf``: librdkafka settings, ``bootstrap.servers`` at least.
+    Returns when all new partitions have a leader.
+
+    Raises:
+        TopicsError: no broker answers, or it refuses.
+    """
+    admin = _Admin(admin_conf)
+    roles = topics.by_role()
+    existing = admin.metadata()
+    missing = {role: name for role, name in roles.items() if name not in existing}
+    # One that another process made just now is looked at like any that was there before.
+    created = admin.create(
+        NewTopic(name, partitions, replication, config=_config(role, replication))
+        for role, name in missing.items()
+    )
+    metadata = admin.await_leaders(roles.values())
+    configs = admin.configs(name for name in roles.values() if name not in created)
+    results = []
+    for role, name in roles.items():
+        if name in created:
+            results.append(TopicResult(name, "created"))
+            continue
+        found = len(metadata[name].partitions)
+        differences = _differences(role, configs[name])
+        if found != partitions:
+            differences = (f"has {found} partitions, not {partitions}", *differences)
+        results.append(TopicResult(name, "differs" if differences else "existing", differences))
+    return results
+
+
+def describe(admin_conf: Settings, topics: Topics) -> list[TopicRow]:
+    """One row per topic, with everything that would keep a worker from its promises.
+
+    Raises:
+        TopicsError: no broker answers, or it refuses.
+    """
+    admin = _Admin(admin_conf)
+    roles = topics.by_role()
+    metadata = admin.metadata()
+    configs = admin.configs(name for name in roles.values() if name in metadata)
+    source = metadata.get(topics.predictions)
+    expected = len(source.partitions) if source else None
+    rows = []
+    for role, name in roles.items():
+        if name not in metadata:
+            missing = ("does not exist: make it with `streamer topics create`",)
+            rows.append(TopicRow(role, name, 0, 0, problems=missing))
+            continue
+        found = metadata[name].partitions
+        problems = _differences(role, configs[name])
+        if expected is not None and role in ("labels", "state") and len(found) != expected:
+            counts = f"has {len(found)} partitions, {topics.predictions} has {expected}"
+            problems = (f"{counts}: they must be the same", *problems)
+        replicas = min((len(each.replicas) for each in found.values()), default=0)
+        shown = {key: configs[name][key] for key in CONFIGS[role]}
+        rows.append(TopicRow(role, name, len(found), replicas, shown, problems))
+    return rows
+
+
+def _config(role: str, replication: int) -> dict[str, str]:
+    # With three copies, a record counts as written once two have it: one broker may then be lost.
+    return {**CONFIGS[role], **({"min.insync.replicas": "2"} if replication >= 3 else {})}
+
+
+def _differences(role: str, configs: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
+        f"{key} is {configs.get(key)}, not {wanted}"
+        for key, wanted in CONFIGS[role].items()
+        if not _same(wanted, configs.get(key))
+    )
+
+
+def _same(wanted: str, found: str | None) -> bool:
+    try:
+        return float(wanted) == float(found or "nan")
+    except ValueError:
+        return wanted == found
+
+
+class _Admin:
+    """An admin client whose every failure is a ``TopicsError`` that helps."""
+
+    def __init__(self, conf: Settings) -> None:
+        self._bootstrap = str(conf.get("bootstrap.servers", ""))
+        self._reasons: list[str] = []
+        settings: dict[str, Any] = {"log_level": 0, **conf, "error_cb": self._note}
+        self._client = AdminClient(settings)
+
+    def metadata(self) -> dict[str, TopicMetadata]:
+        """Topics that exist, by name."""
+        try:
+            topics = self._client.list_topics(timeout=TIMEOUT).topics
+        except KafkaException as error:
+            raise self._failure(error) from error
+        return {name: topic for name, topic in topics.items() if topic.error is None}
+
+    def create(self, topics: Iterable[NewTopic]) -> set[str]:
+        """The names of those that we made; the others were there when the request came."""
+        wanted = list(topics)
+        created = set()
+        for name, future in (self._client.create_topics(wanted) if wanted else {}).items():
+            try:
+                future.result(TIMEOUT)
+                created.add(name)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise self._failure(error, f"topic {name}") from error
+        return created
+
+    def configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Topic → its settings."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        found = {}
+        for resource, future in (self._client.describe_configs(resources) if resources else {}).items():
+            try:
+                entries = future.result(TIMEOUT)
+            except KafkaException as error:
+                raise self._failure(error, f"settings of topic {resource.name}") from error
+            found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
+        return found
+
+    def await_leaders(self, names: Iterable[str]) -> dict[str, TopicMetadata]:
+        """Metadata once every partition of ``names`` has a leader: brokers learn of a new topic late."""
+        wanted = list(names)
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            metadata = self.metadata()
+            if all(name in metadata and _led(metadata[name]) for name in wanted):
+                return metadata
+            if time.monotonic() > deadline:
+                raise TopicsError(
+                    f"the Kafka at {self._bootstrap} did not give all of {', '.join(wanted)} a leader "
+                    f"within {TIMEOUT:.0f} s: is one of its brokers down?"
+                )
+            time.sleep(0.02)
+
+    def _note(self, error: KafkaError) -> None:
+        self._reasons.append(error.str())
+
+    def _failure(self, error: KafkaException, about: str = "") -> TopicsError:
+        cause = error.args[0]
+        if cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
+            reason = self._reasons[0] if self._reasons else cause.str()
+            return TopicsError(
+                f"no Kafka answers at {self._bootstrap} ({reason}). Start one with `streamer broker`, "
+                "or name yours with --bootstrap or STREAMER_BOOTSTRAP."
+            )
+        what = f" ({about})" if about else ""
+        return TopicsError(f"the Kafka at {self._bootstrap} refused{what}: {cause.str()}")
+
+
+def _led(topic: TopicMetadata) -> bool:
+    return bool(topic.partitions) and all(each.leader >= 0 for each in topic.partitions.values())

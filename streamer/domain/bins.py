@@ -1,0 +1,177 @@
+"""One row, one small integer: the fixed bins every figure is counted in.
+
+A window is an array of counts over these codes. Counts are exact, they add up
+(panes, segments, versions) and do not depend on how the rows were cut into
+chunks. The edges never change: they are part of the format of the state.
+
+Each lookup has a scalar twin for the hot loop (``bisect`` on a list) and a
+vectorised one; both give the same bin. None of them accepts NaN: callers
+check for finite values first.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.intp]
+
+# -- scores: P(positive) -----------------------------------------------------
+
+_LOGIT_LIMIT = 14.0
+_LOGIT_STEPS = 1000
+
+
+def _sigmoid(logit: float) -> float:
+    """The probability of a logit, to twelve digits: there the libm of any two machines agree."""
+    return float(f"{1.0 / (1.0 + math.exp(-logit)):.12g}")
+
+
+def _logit_at(step: float) -> float:
+    return (2.0 * step / _LOGIT_STEPS - 1.0) * _LOGIT_LIMIT
+
+
+SCORE_EDGES: list[float] = [_sigmoid(_logit_at(step)) for step in range(_LOGIT_STEPS + 1)]
+"""Ascending probabilities, uniform in logit from -14 to 14; 0.5 is one of them exactly.
+
+Uniform in logit because rare positives live at tiny probabilities: with bins
+uniform in probability nearly all rows would share one bin and tie.
+"""
+
+NO_SCORE: int = len(SCORE_EDGES) + 1
+"""The bin of rows that came without a score."""
+
+SCORE_BINS: int = NO_SCORE + 1
+"""All score bins, ``NO_SCORE`` included."""
+
+SCORE_CENTERS: npt.NDArray[np.float64] = np.array(
+    [
+        SCORE_EDGES[0],
+        *(_sigmoid(_logit_at(step + 0.5)) for step in range(_LOGIT_STEPS)),
+        SCORE_EDGES[-1],
+        math.nan,
+    ]
+)
+"""The probability that stands for each bin, shape ``(SCORE_BINS,)``.
+
+The midpoint in logit; the two end bins, which hold 0 and 1 and have no
+midpoint, are stood for by their only inner edge; ``NO_SCORE`` is NaN.
+"""
+
+
+def score_bin(p: float) -> int:
+    """The bin of a probability in [0, 1]: a value on an edge belongs to the bin above it."""
+    return bisect_right(SCORE_EDGES, p)
+
+
+def score_bins(p: npt.NDArray[np.float64]) -> Indices:
+    """The bins of many probabilities; see ``score_bin``."""
+    return np.searchsorted(_SCORE_EDGES, p, side="right")
+
+
+_SCORE_EDGES = np.array(SCORE_EDGES)
+
+# -- codes of a labelled row -------------------------------------------------
+
+BINARY_CODES: int = 4 * SCORE_BINS
+MAX_CLASSES: int = 64
+MULTICLASS_CODES: int = MAX_CLASSES * MAX_CLASSES
+
+
+def binary_code(bin_: int, predicted: int, actual: int) -> int:
+    """The code of a binary row: its score bin, and 1 or 0 for predicted and actually positive."""
+    return 4 * bin_ + 2 * predicted + actual
+
+
+def multiclass_code(actual: int, predicted: int) -> int:
+    """The code of a multiclass row from two class numbers below ``MAX_CLASSES``."""
+    return actual * MAX_CLASSES + predicted
+
+
+# -- latencies, milliseconds -------------------------------------------------
+
+LATENCY_EDGES: list[float] = [
+    *(float(f"{digits}e{exponent}") for exponent in range(-3, 4) for digits in range(10, 100)),
+    100_000.0,
+]
+"""Ascending milliseconds, every number of two decimal digits from 0.01 ms to 100 s.
+
+Parsed from decimal text, so that ``250.0 in LATENCY_EDGES``: thresholds and
+Prometheus bucket bounds of two digits are edges exactly.
+"""
+
+LATENCY_BINS: int = len(LATENCY_EDGES) + 1
+"""Bin 0 holds all up to the first edge, the last bin all above the last one."""
+
+
+def latency_bin(ms: float) -> int:
+    """The bin of a latency: a value on an edge belongs to the bin below it.
+
+    So ``counts[: i + 1].sum()`` is exactly the number of rows with a latency
+    ``<= LATENCY_EDGES[i]``, which is what Prometheus asks of ``le``.
+    """
+    return bisect_left(LATENCY_EDGES, ms)
+
+
+def latency_bins(ms: npt.NDArray[np.float64]) -> Indices:
+    """The bins of many latencies; see ``latency_bin``."""
+    return np.searchsorted(_LATENCY_EDGES, ms, side="left")
+
+
+_LATENCY_EDGES = np.array(LATENCY_EDGES)
+
+# -- numeric features --------------------------------------------------------
+
+_PARTS_BITS = 3
+_PARTS = 1 << _PARTS_BITS
+_MIN_EXPONENT, _MAX_EXPONENT = -40, 40
+_MANTISSA_BITS, _EXPONENT_BIAS = 52, 1023
+_SIDE = (_MAX_EXPONENT - _MIN_EXPONENT + 1) * _PARTS
+_FIRST_KEY = (_MIN_EXPONENT + _EXPONENT_BIAS) << _PARTS_BITS
+_SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
+_MAGNITUDE_MASK = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+
+FEATURE_BINS: int = 2 * _SIDE + 1
+"""Bins of one numeric feature: the negative side, zero in the middle, the positive side."""
+
+
+def feature_bins(values: npt.NDArray[np.float64]) -> Indices:
+    """The bins of feature values, by sign, power of two and eighth within it.
+
+    Read from the bits of the float64 (exponent and top 3 bits of the
+    mantissa), so a bin is 6 to 12.5 % wide whatever the unit, as in an
+    exponential histogram of scale 3, but with equal parts within an octave.
+    Monotone in the value. Zero and subnormals share the middle bin; beyond
+    the exponents ±40 the outermost (or innermost) bin of the side takes all.
+
+    Args:
+        values: float64, any shape, contiguous or not; no NaN.
+
+    Returns:
+        Bins from 0 to ``FEATURE_BINS - 1``, same shape.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
+    keys = (bits & _MAGNITUDE_MASK) >> (_MANTISSA_BITS - _PARTS_BITS)
+    steps = np.clip(keys - (_FIRST_KEY - 1), 1, _SIDE)
+    steps[keys < _PARTS] = 0
+    found: Indices = (_SIDE + np.where(bits < 0, -steps, steps)).astype(np.intp)
+    return found.reshape(np.shape(values))
+
+
+def _feature_lower_edges() -> Sequence[float]:
+    octaves = range(_MIN_EXPONENT, _MAX_EXPONENT + 1)
+    inner = [math.ldexp(1.0 + part / _PARTS, exponent) for exponent in octaves for part in range(_PARTS)]
+    positive = [_SMALLEST_NORMAL, *inner[1:]]
+    return [-math.inf, *(-edge for edge in reversed(positive)), *positive]
+
+
+FEATURE_LOWER_EDGES: npt.NDArray[np.float64] = np.array(_feature_lower_edges())
+"""Where each feature bin begins, shape ``(FEATURE_BINS,)``; ``-inf`` for the first.
+
+The edge itself belongs to the bin on the positive side, and to the bin below
+on the side of zero and the negatives: bins mirror each other.
+"""

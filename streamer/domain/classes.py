@@ -1,0 +1,93 @@
+"""Canonical classes: 1, 1.0, "1" and true are one class unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from streamer.domain.bins import MAX_CLASSES
+from streamer.domain.objectives import ClassValue, ModelSpec
+
+USUAL_NEGATIVE: tuple[ClassValue, ...] = (0, False, "no", "false")
+OTHER = MAX_CLASSES - 1
+MAX_CLASS_NAME = 100
+
+
+def canonical(value: Any) -> str | None:
+    """The one name of a class, None where the value cannot be one."""
+    if value is True or value is False:
+        return "1" if value else "0"
+    if type(value) is int:
+        return str(value) if abs(value) < 10**18 else None
+    if type(value) is float:
+        return (str(int(value)) if value.is_integer() else repr(value)) if abs(value) < 1e15 else None
+    return value if type(value) is str and 0 < len(value) <= MAX_CLASS_NAME else None
+
+
+def _spellings(name: str) -> list[Any]:
+    """Every raw value that means this class; 1, 1.0 and True are one key of a dict."""
+    try:
+        number = float(name)
+        whole = str(int(number)) == name
+    except (ValueError, OverflowError):
+        return [name]
+    return [name, int(name)] if whole else [name, number]
+
+
+class Classes:
+    """From a raw value to the index of its class.
+
+    ``table`` answers for known values in one look-up: the hot loop reads it
+    first and asks ``learn`` about the rest.
+    """
+
+    def __init__(self, names: list[str], closed: bool) -> None:
+        self.names: list[str] = []
+        self.closed = closed
+        self.table: dict[Any, int] = {}
+        for name in names:
+            self._add(name)
+
+    @classmethod
+    def binary(cls, spec: ModelSpec) -> Classes:
+        """Index 0 negative, 1 positive; several values may mean either."""
+        positive = _names(spec.positive)
+        negative = _names(spec.negative or USUAL_NEGATIVE)
+        known = cls([], closed=True)
+        known.names = ["negative", "positive"]
+        for index, names in ((0, negative), (1, positive)):
+            for name in names:
+                for spelling in _spellings(name):
+                    known.table[spelling] = index
+        return known
+
+    @classmethod
+    def multiclass(cls, spec: ModelSpec, learnt: Iterable[str] = ()) -> Classes:
+        """The declared classes, closed; or those learnt so far, open up to ``OTHER``."""
+        declared = _names(spec.classes)
+        return cls(list(dict.fromkeys(declared or learnt))[:OTHER], closed=bool(declared))
+
+    def learn(self, value: Any) -> int | None:
+        """The index of a value that ``table`` does not have; None: unknown class."""
+        name = canonical(value)
+        if name is None or self.closed:
+            return None
+        if name in self.table:
+            return self.table[name]
+        if len(self.names) >= OTHER:
+            return OTHER
+        return self._add(name)
+
+    def _add(self, name: str) -> int:
+        index = len(self.names)
+        self.names.append(name)
+        for spelling in _spellings(name):
+            self.table.setdefault(spelling, index)
+        return index
+
+    def name_of(self, index: int) -> str:
+        return self.names[index] if index < len(self.names) else "other"
+
+
+def _names(values: Iterable[ClassValue]) -> list[str]:
+    return [name for name in map(canonical, values) if name is not None]

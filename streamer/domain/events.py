@@ -1,0 +1,105 @@
+"""The event contract, as checks on decoded values; ``docs/events.md`` is its text.
+
+The checks answer with the value or with the reason of a dead letter, never
+with an exception: a bad record is ordinary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+MAX_ID = 256
+MAX_NAME = 200
+SECONDS_LIMIT = 10**11
+LATEST_MS = 253_402_300_800_000
+FUTURE_MS = 5 * 60_000
+
+
+class Reason(StrEnum):
+    """Why a record became a dead letter. The enum bounds the label's cardinality."""
+
+    UNDECODABLE = "undecodable"
+    NOT_AN_OBJECT = "not_an_object"
+    MISSING_FIELD = "missing_field"
+    INVALID_FIELD = "invalid_field"
+    TIMESTAMP_SECONDS = "timestamp_seconds"
+    TIMESTAMP_FUTURE = "timestamp_future"
+    MISPLACED = "misplaced"
+    OVERSIZED = "oversized"
+    TOMBSTONE = "tombstone"
+    UNKNOWN_CLASS = "unknown_class"
+    CAPACITY = "capacity"
+    INTERNAL_ERROR = "internal_error"
+    UNREADABLE = "unreadable"
+
+
+CURES: Mapping[Reason, str] = {
+    Reason.UNDECODABLE: "the value is not JSON in UTF-8",
+    Reason.NOT_AN_OBJECT: "the value is JSON, but not an object",
+    Reason.MISSING_FIELD: "a required field is missing; map other names with `fields:` in the objectives",
+    Reason.INVALID_FIELD: "a field has the wrong type or is out of range; see docs/events.md",
+    Reason.TIMESTAMP_SECONDS: "the timestamp looks like seconds: send epoch milliseconds or RFC 3339",
+    Reason.TIMESTAMP_FUTURE: "the timestamp is over 5 min after the broker's own; set the producer's clock",
+    Reason.MISPLACED: "the model's home is another partition: key by model, partitioner murmur2_random",
+    Reason.OVERSIZED: "the value is larger than the limit",
+    Reason.TOMBSTONE: "the record has no value",
+    Reason.UNKNOWN_CLASS: "the class is neither positive nor negative, nor in `classes:`",
+    Reason.CAPACITY: "the partition watches as many models as `limits.max_models` allows",
+    Reason.INTERNAL_ERROR: "our own code failed on this record; please report it",
+    Reason.UNREADABLE: "the client cannot decompress or frame this stretch of the log",
+}
+
+
+def read_timestamp(value: Any, latest_ms: int) -> int | Reason:
+    """Epoch ms of an RFC 3339 text or a bare number; ``latest_ms`` bounds the future."""
+    if type(value) is int or type(value) is float:
+        if value < SECONDS_LIMIT:
+            return Reason.TIMESTAMP_SECONDS if value >= 0 else Reason.INVALID_FIELD
+        if not value < LATEST_MS:
+            return Reason.INVALID_FIELD
+        time = int(value)
+    elif type(value) is str and 10 < len(value) <= 40:
+        try:
+            moment = datetime.fromisoformat(value)
+            time = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            return Reason.INVALID_FIELD
+        if time < 0:
+            return Reason.INVALID_FIELD
+    else:
+        return Reason.INVALID_FIELD
+    return Reason.TIMESTAMP_FUTURE if time > latest_ms else time
+
+
+def read_id(value: Any) -> str | None:
+    """A prediction's id as text; whole numbers are taken too. None: not an id."""
+    if type(value) is int:
+        value = str(value) if -(10**18) < value < 10**18 else None
+    return value if type(value) is str and 0 < len(value) <= MAX_ID else None
+
+
+def read_name(value: Any, limit: int = MAX_NAME) -> str | None:
+    """The name of a model or version: text without control characters, or a number."""
+    if type(value) is int and -(10**18) < value < 10**18:
+        value = str(value)
+    return value if type(value) is str and 0 < len(value) <= limit and value.isprintable() else None
+
+
+def remap(event: Mapping[str, Any], paths: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, Any]:
+    """A foreign record under our own names; what is not mapped stays where it is."""
+    mapped = dict(event)
+    for name, path in paths:
+        value: Any = event
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            mapped[name] = value
+    return mapped
+
+
+def rfc3339(time_ms: int) -> str:
+    """``1700000000000`` → ``2023-11-14T22:13:20.000Z``."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

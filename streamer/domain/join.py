@@ -1,0 +1,141 @@
+"""Predictions that wait for their label, and ids that were seen lately.
+
+One dict per version holds the pending predictions in order of arrival, each
+packed into a single integer, so a pending prediction costs little more than
+its id. ``recent`` remembers resolved ids for as long as duplicates are looked
+for. Both are state: ``take_changes`` hands out what a commit has to write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+TIME_BITS = 48
+TIME_MASK = (1 << TIME_BITS) - 1
+EXPIRED = "expired"
+
+
+def packed_bytes(payload_bits: int) -> int:
+    """Width in bytes of a packed prediction: 32 bits of bucket, 48 of time, the payload."""
+    return (32 + TIME_BITS + payload_bits) // 8
+
+
+@dataclass(slots=True)
+class Changes:
+    """What happened to one version's tables since the last commit.
+
+    ``added``: predictions that still wait. ``resolved``: ids with their label
+    (``EXPIRED`` where none came), in order, with ``runs`` of (bucket, count).
+    """
+
+    added: list[tuple[str, int]] = field(default_factory=list)
+    resolved: list[tuple[str, Any]] = field(default_factory=list)
+    runs: list[tuple[int, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.resolved)
+
+
+class JoinTable:
+    """Pending and recent ids of one model version.
+
+    Buckets are seconds of record time. The hot loops of ``version`` use
+    ``pending`` and ``recent`` directly and append to ``new`` and ``done``.
+    """
+
+    __slots__ = ("done", "done_noted", "new", "pending", "recent", "runs", "shift")
+
+    def __init__(self, payload_bits: int) -> None:
+        self.shift = TIME_BITS + payload_bits
+        self.pending: dict[str, int] = {}
+        self.recent: dict[str, Any] = {}
+        self.runs: deque[tuple[int, int]] = deque()
+        self.new: list[str] = []
+        self.done: list[str] = []
+        self.done_noted = 0
+
+    def note_bucket(self, bucket: int) -> None:
+        """Everything resolved since the last call was resolved in this bucket."""
+        count = len(self.done) - self.done_noted
+        if count:
+            self.runs.append((bucket, count))
+            self.done_noted = len(self.done)
+
+    def expire(self, before: int) -> list[tuple[str, int]]:
+        """Take out the predictions of buckets before this one."""
+        gone = []
+        for pid, packed in self.pending.items():
+            if packed >> self.shift >= before:
+                break
+            gone.append((pid, packed))
+        for pid, _ in gone:
+            del self.pending[pid]
+        return gone
+
+    def oldest_bucket(self) -> int | None:
+        """The bucket of the oldest pending prediction."""
+        for packed in self.pending.values():
+            return packed >> self.shift
+        return None
+
+    def take_oldest(self, count: int) -> list[tuple[str, int]]:
+        """Take out this many of the oldest pending predictions."""
+        gone = list(islice(self.pending.items(), count))
+        for pid, _ in gone:
+            del self.pending[pid]
+        return gone
+
+    def forget(self, before: int, at_most: int) -> None:
+        """Drop recent ids resolved in buckets before this one, and all beyond ``at_most``."""
+        drop = 0
+        while self.runs and self.runs[0][0] < before:
+            drop += self.runs.popleft()[1]
+        excess = len(self.recent) - drop - at_most
+        while excess > 0 and self.runs:
+            bucket, count = self.runs.popleft()
+            cut = min(excess, count)
+            drop, excess = drop + cut, excess - cut
+            if count > cut:
+                self.runs.appendleft((bucket, count - cut))
+        for pid in list(islice(self.recent, drop)):
+            del self.recent[pid]
+
+    def take_changes(self, bucket: int) -> Changes:
+        """What to write: called once per commit."""
+        self.note_bucket(bucket)
+        pending, recent = self.pending, self.recent
+        added = [(pid, pending[pid]) for pid in self.new if pid in pending]
+        resolved = [(pid, recent[pid]) for pid in self.done if pid in recent]
+        runs = _last_runs(self.runs, len(resolved))
+        self.new, self.done, self.done_noted = [], [], 0
+        return Changes(added, resolved, runs)
+
+    def everything(self) -> Changes:
+        """The whole table, as if it had all been written for the first time."""
+        return Changes(list(self.pending.items()), list(self.recent.items()), list(self.runs))
+
+    def apply(self, changes: Changes) -> None:
+        """Replay what a commit wrote, in the order of the commits."""
+        self.pending.update(changes.added)
+        for pid, label in changes.resolved:
+            self.pending.pop(pid, None)
+            self.recent[pid] = label
+        self.runs.extend(changes.runs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.pending)
+
+
+def _last_runs(runs: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """The newest runs that make up ``count`` ids."""
+    taken: list[tuple[int, int]] = []
+    for bucket, size in reversed(list(runs)):
+        if count <= 0:
+            break
+        taken.append((bucket, min(size, count)))
+        count -= size
+    return taken[::-1]

@@ -1,0 +1,425 @@
+"""One model: its classes, its versions, labels that came before their prediction.
+
+A prediction is (version, id); a label is an id and meets every version that
+has it. The first label wins.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from streamer.domain.alerts import State, Transition
+from streamer.domain.bins import NO_SCORE, SCORE_EDGES
+from streamer.domain.classes import Classes, canonical
+from streamer.domain.events import Reason, read_id, read_name, read_timestamp, remap
+from streamer.domain.join import EXPIRED, TIME_BITS, TIME_MASK
+from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Task
+from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
+from streamer.domain.scores import Estimate
+from streamer.domain.version import CLASS_BITS, VersionMonitor
+
+MAX_VERSION = 100
+MAX_NUMBER = 1e100
+SECONDS_LIMIT = 10**11
+OTHER_VERSION = "other"
+_DOUBLE = struct.Struct("<d")
+_BITS = struct.Struct("<Q")
+_CLASS_SHIFT = TIME_BITS + 16
+_NUMBER_SHIFT = TIME_BITS + 64
+
+
+@dataclass(slots=True)
+class LabelCounts:
+    """The terms of the second identity that belong to a model."""
+
+    joined: int = 0
+    unmatched: int = 0
+    late: int = 0
+    duplicate: int = 0
+    conflicting: int = 0
+
+
+class ModelMonitor:
+    """All that one partition keeps about one model."""
+
+    def __init__(self, spec: ModelSpec, limits: Limits, born: int) -> None:
+        self.spec, self.limits, self.born = spec, limits, born
+        self.task: Task | None = spec.task
+        self.classes: Classes | None = None
+        self.versions: dict[Any, VersionMonitor] = {}
+        self.labels = LabelCounts()
+        self.parked: dict[str, tuple[Any, int, int]] = {}
+        self.parked_new: list[str] = []
+        self.parked_gone: list[str] = []
+        self.last_prediction = 0
+        self.silence = [
+            ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE
+        ]
+        self._saved: tuple[Any, ...] = ()
+        self._every: list[VersionMonitor] = []
+        if self.task is not None:
+            self.decide(self.task)
+
+    def decide(self, task: Task, learnt: tuple[str, ...] = ()) -> None:
+        """Settle what kind of model this is."""
+        self.task = task
+        if task == "binary":
+            self.classes = Classes.binary(self.spec)
+        elif task == "multiclass":
+            self.classes = Classes.multiclass(self.spec, learnt)
+
+    def _settle(self, raw: Any, event: Mapping[str, Any]) -> bool:
+        """Judge by the first prediction what nobody declared; labels parked so far are read anew."""
+        task = _task_of(raw, event, Classes.binary(self.spec))
+        if task is None:
+            return False
+        self.decide(task)
+        for pid, (label, time, second) in list(self.parked.items()):
+            known = self.read_label(label)
+            if isinstance(known, Reason):
+                del self.parked[pid]
+                self.parked_gone.append(pid)
+                self.labels.unmatched += 1
+            else:
+                self.parked[pid] = (known, time, second)
+                self.parked_new.append(pid)
+        return True
+
+    # -- predictions ------------------------------------------------------------
+
+    def predict(self, event: dict[str, Any], latest_ms: int, now: int) -> Reason | list[Transition] | None:
+        """Take one prediction. ``now``: record time in ms, by whole seconds.
+
+        Returns:
+            The reason of a dead letter, or what it caused to be told, or None.
+        """
+        if self.spec.fields.prediction:
+            event = remap(event, self.spec.fields.prediction)
+        try:
+            pid, time, raw = event["prediction_id"], event["timestamp"], event["prediction"]
+        except KeyError:
+            return Reason.MISSING_FIELD
+        if type(pid) is not str or not 0 < len(pid) <= 256:
+            pid = read_id(pid)
+            if pid is None:
+                return Reason.INVALID_FIELD
+        if type(time) is not int or not SECONDS_LIMIT <= time <= latest_ms:
+            time = read_timestamp(time, latest_ms)
+            if isinstance(time, Reason):
+                return time
+        latency, features = event.get("latency_ms"), event.get("features")
+        if latency is not None and (type(latency) not in (float, int) or not 0 <= latency < 1e12):
+            return Reason.INVALID_FIELD
+        if features is not None and type(features) is not dict:
+            return Reason.INVALID_FIELD
+        if self.task is None and not self._settle(raw, event):
+            return Reason.INVALID_FIELD
+        score = _score(event, self.task == "binary", self.classes)
+        if isinstance(score, Reason):
+            return score
+        payload = self._payload(raw, score)
+        if isinstance(payload, Reason):
+            return payload
+        version = self._version(event.get("version"))
+        if version is None:
+            return Reason.INVALID_FIELD
+        table = version.table
+        if pid in table.pending or pid in table.recent:
+            version.duplicates += 1
+            return None
+        self.last_prediction = now
+        packed = (now // 1000 << table.shift) | time << (table.shift - TIME_BITS) | payload
+        told = version.predict(time, score, latency, features, now)
+        if self.parked or len(self._every) > 1:
+            label = self._known_label(pid, version)
+            if label is not None:
+                joined = self._score(version, pid, packed, label[0], label[1], now)
+                return [*(told or []), *(joined or [])] or None
+        table.pending[pid] = packed
+        table.new.append(pid)
+        return told
+
+    def _payload(self, raw: Any, score: float | None) -> int | Reason:
+        if self.task == "regression":
+            if type(raw) not in (int, float) or not -MAX_NUMBER < raw < MAX_NUMBER:
+                return Reason.INVALID_FIELD
+            return int(_BITS.unpack(_DOUBLE.pack(raw))[0])
+        index = self._class_of(raw)
+        if index is None:
+            return Reason.UNKNOWN_CLASS
+        if self.task == "binary":
+            return (NO_SCORE if score is None else bisect_right(SCORE_EDGES, score)) << CLASS_BITS | index
+        return index
+
+    def _class_of(self, raw: Any) -> int | None:
+        classes = self.classes
+        assert classes is not None
+        try:
+            index = classes.table.get(raw)
+        except TypeError:
+            return None
+        return classes.learn(raw) if index is None else index
+
+    def _version(self, raw: Any) -> VersionMonitor | None:
+        """The version of this name, made when it is new; beyond the limit they share one."""
+        try:
+            known = self.versions.get(raw)
+        except TypeError:
+            return None
+        if known is not None:
+            return known
+        name = "" if raw is None else read_name(raw, MAX_VERSION)
+        if name is None:
+            return None
+        if name not in self.versions and len(self._every) >= self.limits.max_versions:
+            name = OTHER_VERSION
+        return self.versions.get(name) or self.add_version(name)
+
+    def add_version(self, name: str) -> VersionMonitor:
+        assert self.task is not None
+        version = VersionMonitor(self.spec, name, self.task, self.classes, self.limits)
+        self.versions[name] = version
+        if name == "":
+            self.versions[None] = version
+        self._every.append(version)
+        return version
+
+    @property
+    def every_version(self) -> list[VersionMonitor]:
+        return self._every
+
+    def _known_label(self, pid: str, version: VersionMonitor) -> tuple[Any, int] | None:
+        """A label that came before this prediction: parked, or met by another version."""
+        parked = self.parked.pop(pid, None)
+        if parked is not None:
+            self.labels.joined += 1
+            self.parked_gone.append(pid)
+            return parked[0], parked[1]
+        for other in self._every:
+            if other is not version:
+                label = other.table.recent.get(pid)
+                if label is not None and label != EXPIRED:
+                    return label, other.label_time
+        return None
+
+    # -- labels -------------------------------------------------------------------
+
+    def label(self, event: dict[str, Any], latest_ms: int, now: int) -> Reason | list[Transition] | None:
+        """Take one label; the answer is as of ``predict``."""
+        if self.spec.fields.label:
+            event = remap(event, self.spec.fields.label)
+        try:
+            pid, time, raw = event["prediction_id"], event["timestamp"], event["label"]
+        except KeyError:
+            return Reason.MISSING_FIELD
+        if type(pid) is not str or not 0 < len(pid) <= 256:
+            pid = read_id(pid)
+            if pid is None:
+                return Reason.INVALID_FIELD
+        if type(time) is not int or not SECONDS_LIMIT <= time <= latest_ms:
+            time = read_timestamp(time, latest_ms)
+            if isinstance(time, Reason):
+                return time
+        actual = self.read_label(raw)
+        if isinstance(actual, Reason):
+            return actual
+        told: list[Transition] | None = None
+        hit = False
+        for version in self._every:
+            packed = version.table.pending.pop(pid, None)
+            if packed is not None:
+                hit = True
+                joined = self._score(version, pid, packed, actual, time, now)
+                if joined:
+                    told = [*(told or []), *joined]
+        if hit:
+            self.labels.joined += 1
+            return told
+        self._label_alone(pid, actual, time, now)
+        return None
+
+    def read_label(self, raw: Any) -> Any:
+        """The class index or number of a label, the raw class where the task is not known yet."""
+        if self.task is None:
+            return raw if type(raw) in (str, int, float, bool) else Reason.INVALID_FIELD
+        if self.task == "regression":
+            if type(raw) not in (int, float) or not -MAX_NUMBER < raw < MAX_NUMBER:
+                return Reason.INVALID_FIELD
+            return float(raw)
+        index = self._class_of(raw)
+        return Reason.UNKNOWN_CLASS if index is None else index
+
+    def _label_alone(self, pid: str, actual: Any, time: int, now: int) -> None:
+        """No prediction waits for it: a repeat, too late, or early."""
+        for version in self._every:
+            known = version.table.recent.get(pid)
+            if known is not None:
+                if known == EXPIRED:
+                    self.labels.late += 1
+                elif known == actual:
+                    self.labels.duplicate += 1
+                else:
+                    self.labels.conflicting += 1
+                return
+        parked = self.parked.get(pid)
+        if parked is None:
+            self.parked[pid] = (actual, time, now // 1000)
+            self.parked_new.append(pid)
+        elif parked[0] == actual:
+            self.labels.duplicate += 1
+        else:
+            self.labels.conflicting += 1
+
+    def _score(
+        self, version: VersionMonitor, pid: str, packed: int, actual: Any, time: int, now: int
+    ) -> list[Transition] | None:
+        if self.task == "regression":
+            predicted = _DOUBLE.unpack(_BITS.pack(packed & 0xFFFF_FFFF_FFFF_FFFF))[0]
+            made_at = packed >> 64 & TIME_MASK
+            return version.score_number(pid, predicted, made_at, actual, time, now)
+        return version.score_class(pid, packed, actual, time, now)
+
+    # -- time ------------------------------------------------------------------------
+
+    def tick(self, now: int) -> list[Transition]:
+        """A second of record time has passed: expiry, forgetting, and rules that wait for time."""
+        told: list[Transition] = []
+        spec, second = self.spec, now // 1000
+        newest = max((v.last_prediction for v in self._every), default=0)
+        for version in self._every:
+            table = version.table
+            table.note_bucket(second)
+            oldest = table.oldest_bucket()
+            limit = second - spec.label_wait_ms // 1000
+            if oldest is not None and oldest < limit:
+                told += self._expire(version, table.expire(limit), "label_wait", now)
+            if table.runs:
+                table.forget(second - spec.dedupe_ms // 1000, self.limits.max_recent)
+            told += version.tick(now, superseded=newest > version.last_prediction)
+        if self.parked:
+            self._unpark(second - spec.park_ms // 1000)
+        for rule in self.silence:
+            told += self._judge_silence(rule, now)
+        return told
+
+    def _expire(
+        self, version: VersionMonitor, gone: list[tuple[str, int]], reason: str, now: int
+    ) -> list[Transition]:
+        if self.spec.on_expiry == "negative" and self.task == "binary" and reason == "label_wait":
+            told: list[Transition] = []
+            for pid, packed in gone:
+                due = (packed >> 16 & TIME_MASK) + self.spec.label_wait_ms
+                told += self._score(version, pid, packed, 0, due, now) or []
+            return told
+        version.expire(gone, reason)
+        return []
+
+    def make_room(self, count: int, now: int) -> int:
+        """Expire up to this many of the oldest pending predictions of the fullest version."""
+        version = max(self._every, key=lambda v: len(v.table.pending))
+        gone = version.table.take_oldest(count)
+        version.expire(gone, "capacity")
+        return len(gone)
+
+    def _unpark(self, before: int) -> None:
+        gone = []
+        for pid, (_, _, second) in self.parked.items():
+            if second >= before and len(self.parked) - len(gone) <= self.limits.max_parked:
+                break
+            gone.append(pid)
+        for pid in gone:
+            del self.parked[pid]
+        self.parked_gone += gone
+        self.labels.unmatched += len(gone)
+
+    def _judge_silence(self, rule: ThresholdRule, now: int) -> list[Transition]:
+        last = max(self.last_prediction, self.born)
+        idle = Estimate(float(now - last), rule.spec.min_samples, None, None)
+        step = rule.evaluate(idle, 0, now, now)
+        return [step] if step else []
+
+    # -- state -------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> bool:
+        """Is there anything outside the versions that the last snapshot does not hold?"""
+        return self._saved != self._mark()
+
+    def _mark(self) -> tuple[Any, ...]:
+        counts = self.labels
+        steps = tuple((r.incident.state, r.incident.transitions) for r in self.silence)
+        learnt = len(self.classes.names) if self.classes else 0
+        return (
+            self.born,
+            self.task,
+            learnt,
+            self.last_prediction,
+            (counts.joined, counts.unmatched, counts.late, counts.duplicate, counts.conflicting),
+            steps,
+            len(self._every),
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        counts = self.labels
+        state = {
+            "born": self.born,
+            "task": self.task,
+            "classes": self.classes.names if self.classes else [],
+            "last_prediction": self.last_prediction,
+            "labels": [counts.joined, counts.unmatched, counts.late, counts.duplicate, counts.conflicting],
+            "silence": snapshot_rules(self.silence),
+            "versions": [version.version for version in self._every],
+        }
+        self._saved = self._mark()
+        return state
+
+    def restore(self, state: Mapping[str, Any], now: int) -> list[Transition]:
+        """Become what was snapshot, all versions made but empty."""
+        self.born, self.last_prediction = state["born"], state["last_prediction"]
+        if state["task"] is not None:
+            self.decide(state["task"], tuple(state["classes"]))
+        self.labels = LabelCounts(*state["labels"])
+        orphans = restore_rules(self.silence, state["silence"])
+        for name in state["versions"]:
+            self.add_version(name)
+        self._saved = self._mark()
+        return [rule_removed(rule, incident, now) for rule, incident in orphans]
+
+    @property
+    def firing(self) -> int:
+        rules = [*self.silence, *(rule for version in self._every for rule in version.rules)]
+        return sum(rule.incident.state is State.FIRING for rule in rules)
+
+
+def _task_of(raw: Any, event: Mapping[str, Any], usual: Classes) -> Task | None:
+    """What a model that nobody declared seems to be, judged by its first prediction."""
+    if canonical(raw) is None:
+        return None
+    if type(raw) is float and "score" not in event:
+        return "regression"
+    return "binary" if raw in usual.table else "multiclass"
+
+
+def _score(event: Mapping[str, Any], binary: bool, classes: Classes | None) -> float | Reason | None:
+    """P(positive) of a binary model, the confidence in its answer of another."""
+    score = event.get("score")
+    if score is None:
+        every = event.get("scores")
+        if every is None:
+            return None
+        if type(every) is not dict or not every:
+            return Reason.INVALID_FIELD
+        if binary and classes is not None:
+            score = next((p for name, p in every.items() if classes.table.get(name) == 1), None)
+        else:
+            numbers = [p for p in every.values() if type(p) in (float, int)]
+            score = max(numbers) if numbers else None
+        if score is None:
+            return Reason.INVALID_FIELD
+    if (type(score) is not float and type(score) is not int) or not 0 <= score <= 1:
+        return Reason.INVALID_FIELD
+    return score

@@ -1,0 +1,130 @@
+"""The windows of ``windows`` for regression: rows are (error, label) pairs of floats.
+
+Their sums are exact (``scores.Moments``), so a row that leaves a window leaves
+no trace, and figures do not depend on how the rows were cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from streamer.domain.objectives import WindowSpec
+from streamer.domain.scores import Moments
+from streamer.domain.windows import BLOCK_ROWS, PANES, Blocks, Head, Window
+
+Row = tuple[float, float]
+_ROW = np.dtype("<f8")
+
+
+class MomentLifetime:
+    """Every row a version ever had."""
+
+    def __init__(self, spec: WindowSpec) -> None:
+        self.spec = spec
+        self.tally = Moments()
+
+    def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
+        for error, label in rows:
+            self.tally.update(error, label)
+
+    def span_ms(self) -> int:
+        return 0
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        return {"moments": self.tally.snapshot()}, {}
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        self.tally = Moments.restore(head["moments"])
+
+
+class MomentRolling:
+    """The last ``size`` rows."""
+
+    def __init__(self, spec: WindowSpec) -> None:
+        self.spec = spec
+        self.tally = Moments()
+        self._ring = np.zeros((spec.size, 2), _ROW)
+        self._seen = 0
+        self._dirty: set[int] = set()
+
+    def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
+        ring, size = self._ring, self.spec.size
+        for error, label in rows:
+            at = self._seen % size
+            if self._seen >= size:
+                self.tally.revert(float(ring[at, 0]), float(ring[at, 1]))
+            ring[at] = error, label
+            self.tally.update(error, label)
+            self._seen += 1
+            self._dirty.add(at // BLOCK_ROWS)
+
+    def span_ms(self) -> int:
+        return 0
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        blocks: Blocks = {
+            block: self._ring[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS].tobytes()
+            for block in self._dirty
+        }
+        self._dirty = set()
+        return {"seen": self._seen, "moments": self.tally.snapshot()}, blocks
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        self._seen = head["seen"]
+        self.tally = Moments.restore(head["moments"])
+        for block, data in blocks.items():
+            part = np.frombuffer(data, _ROW).reshape(-1, 2)
+            self._ring[block * BLOCK_ROWS : block * BLOCK_ROWS + len(part)] = part
+        expected = -(-min(self._seen, self.spec.size) // BLOCK_ROWS)
+        if len(blocks) != expected:
+            raise ValueError(f"{len(blocks)} blocks of rows where {expected} were expected")
+
+
+class MomentDuration:
+    """The last ``size`` milliseconds of event time, in panes of sums."""
+
+    def __init__(self, spec: WindowSpec) -> None:
+        self.spec = spec
+        self._pane_ms = max(1, spec.size // PANES)
+        self._kept = -(-spec.size // self._pane_ms)
+        self._panes: deque[tuple[int, Moments]] = deque()
+        self._last_time = 0
+
+    def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
+        panes = self._panes
+        for (error, label), time in zip(rows, times, strict=True):
+            pane = time // self._pane_ms
+            if not panes or panes[-1][0] != pane:
+                panes.append((pane, Moments()))
+                while panes[0][0] <= pane - self._kept:
+                    panes.popleft()
+            panes[-1][1].update(error, label)
+        self._last_time = times[-1]
+
+    @property
+    def tally(self) -> Moments:
+        """The panes' sums, added from the oldest on."""
+        total = Moments()
+        for _, moments in self._panes:
+            total.merge(moments)
+        return total
+
+    def span_ms(self) -> int:
+        return self._last_time - self._panes[0][0] * self._pane_ms if self._panes else 0
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        panes = [[pane, moments.snapshot()] for pane, moments in self._panes]
+        return {"panes": panes, "last_time": self._last_time}, {}
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        self._panes = deque((pane, Moments.restore(state)) for pane, state in head["panes"])
+        self._last_time = head["last_time"]
+
+
+def build_moment_window(spec: WindowSpec) -> Window:
+    """The moving part of a spec, for rows that are (error, label) pairs."""
+    kinds = {"last": MomentRolling, "duration": MomentDuration, "lifetime": MomentLifetime}
+    return kinds[spec.kind](spec)

@@ -1,0 +1,305 @@
+"""One partition of the sources: its models, its clock, its counters, its state.
+
+The clock is record time in whole seconds and only moves when records (or a
+recorded tick at the head of both topics) move it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from streamer.domain.alerts import Transition
+from streamer.domain.events import FUTURE_MS, Reason, read_name
+from streamer.domain.join import Changes, packed_bytes
+from streamer.domain.model import ModelMonitor
+from streamer.domain.objectives import Objectives
+from streamer.domain.version import PAYLOAD_BITS, VersionMonitor
+
+Key = tuple[str | int, ...]
+Cells = dict[Key, Any]
+
+SEGMENT_ROWS = 5_000
+SLACK_ROWS = 50_000
+
+
+class Partition:
+    """The monitor of one partition; ``pipeline`` feeds it, ``checkpoint`` saves it.
+
+    ``told`` collects what has to be published, in order; the caller empties it.
+    """
+
+    def __init__(self, objectives: Objectives, at_home: Callable[[str], bool]) -> None:
+        self.objectives, self.at_home = objectives, at_home
+        self.models: dict[str, ModelMonitor] = {}
+        self.now = 0
+        self.latest_ms = 0
+        self.consumed = {"predictions": 0, "labels": 0}
+        self.dead: Counter[tuple[str, str]] = Counter()
+        self.told: list[Transition] = []
+        self.segments: dict[int, int] = {}
+        self.next_segment = 0
+        for name in objectives.models:
+            if at_home(name):
+                self._add(name)
+
+    def _add(self, name: str) -> ModelMonitor:
+        model = ModelMonitor(self.objectives.spec_for(name), self.objectives.limits, self.now)
+        self.models[name] = model
+        return model
+
+    # -- events ---------------------------------------------------------------------
+
+    def predict(self, event: dict[str, Any]) -> Reason | None:
+        """Take one decoded prediction; a reason makes it a dead letter."""
+        model = self._model(event)
+        if isinstance(model, Reason):
+            return model
+        told = model.predict(event, self.latest_ms, self.now)
+        return self._collect(told) if told else None
+
+    def label(self, event: dict[str, Any]) -> Reason | None:
+        """Take one decoded label; a reason makes it a dead letter."""
+        model = self._model(event)
+        if isinstance(model, Reason):
+            return model
+        told = model.label(event, self.latest_ms, self.now)
+        return self._collect(told) if told else None
+
+    def _collect(self, told: Reason | list[Transition]) -> Reason | None:
+        if isinstance(told, Reason):
+            return told
+        self.told += told
+        return None
+
+    def _model(self, event: dict[str, Any]) -> ModelMonitor | Reason:
+        try:
+            return self.models[event["model"]]
+        except KeyError:
+            raw = event.get("model")
+        except TypeError:
+            return Reason.INVALID_FIELD
+        if raw is None:
+            return Reason.MISSING_FIELD
+        name = read_name(raw)
+        if name is None:
+            return Reason.INVALID_FIELD
+        if name in self.models:
+            return self.models[name]
+        if not self.at_home(name):
+            return Reason.MISPLACED
+        if len(self.models) >= self.objectives.limits.max_models:
+            return Reason.CAPACITY
+        return self._add(name)
+
+    # -- time ------------------------------------------------------------------------
+
+    def advance(self, record_ms: int) -> bool:
+        """Move the clock to this record time; True where a second has passed."""
+        now = record_ms // 1000 * 1000
+        if now <= self.now:
+            return False
+        self.now = now
+        self.latest_ms = now + 1000 + FUTURE_MS
+        pending = 0
+        for model in self.models.values():
+            if not model.born:
+                model.born = now
+            self.told += model.tick(now)
+            for version in model.every_version:
+                pending += len(version.table.pending)
+        self._make_room(pending - self.objectives.limits.max_pending)
+        return True
+
+    def _make_room(self, excess: int) -> None:
+        while excess > 0:
+            fullest = max(
+                (m for m in self.models.values() if m.every_version),
+                key=lambda m: max(len(v.table.pending) for v in m.every_version),
+            )
+            excess -= fullest.make_room(excess, self.now)
+
+    # -- figures ------------------------------------------------------------------------
+
+    def versions(self) -> Iterator[tuple[ModelMonitor, VersionMonitor]]:
+        for model in self.models.values():
+            for version in model.every_version:
+                yield model, version
+
+    def identity(self) -> dict[str, dict[str, int]]:
+        """The terms of both identities of promise 2, as of now."""
+        predictions: Counter[str] = Counter(joined=0, pending=0, expired=0, duplicate=0)
+        labels: Counter[str] = Counter(joined=0, parked=0, unmatched=0, late=0, duplicate=0, conflicting=0)
+        for model in self.models.values():
+            counts = model.labels
+            labels["parked"] += len(model.parked)
+            for name in ("joined", "unmatched", "late", "duplicate", "conflicting"):
+                labels[name] += getattr(counts, name)
+            for version in model.every_version:
+                predictions["joined"] += version.joined
+                predictions["pending"] += len(version.table.pending)
+                predictions["expired"] += sum(version.expired.values())
+                predictions["duplicate"] += version.duplicates
+        for terms, topic in ((predictions, "predictions"), (labels, "labels")):
+            terms["consumed"] = self.consumed[topic]
+            terms["dead_letter"] = sum(n for (kind, _), n in self.dead.items() if kind == topic)
+        return {"predictions": dict(predictions), "labels": dict(labels)}
+
+    # -- state -----------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[dict[str, Any], Cells]:
+        """The part of the manifest that is ours, and the cells that changed (None: gone)."""
+        cells: Cells = {}
+        self._snapshot_join(cells)
+        for name, model in self.models.items():
+            if model.changed:
+                cells["model", name] = model.snapshot()
+            for version in model.every_version:
+                if version.changed:
+                    head, blocks = version.snapshot()
+                    cells["version", name, version.version] = head
+                    for window, changed in blocks.items():
+                        for block, data in changed.items():
+                            cells["block", name, version.version, window, block] = data
+        manifest = {
+            "now": self.now,
+            "latest_ms": self.latest_ms,
+            "consumed": dict(self.consumed),
+            "dead": [[kind, reason, n] for (kind, reason), n in self.dead.items()],
+            "segments": [[number, rows] for number, rows in self.segments.items()],
+            "next_segment": self.next_segment,
+        }
+        return manifest, cells
+
+    def _snapshot_join(self, cells: Cells) -> None:
+        """Append what happened to the join tables, or rewrite them once half the log is dead."""
+        second = self.now // 1000
+        live = sum(
+            len(v.table.pending) + len(v.table.recent) for m in self.models.values() for v in m.every_version
+        ) + sum(len(m.parked) for m in self.models.values())
+        rewrite = sum(self.segments.values()) > 2 * live + SLACK_ROWS
+        if rewrite:
+            cells.update({("join", number): None for number in self.segments})
+            self.segments = {}
+        writer = _SegmentWriter(self, cells)
+        for name, model in self.models.items():
+            for version in model.every_version:
+                changes = version.table.take_changes(second)
+                writer.add(name, version, version.table.everything() if rewrite else changes)
+            new = model.parked if rewrite else dict.fromkeys(model.parked_new)
+            kept = [[pid, *model.parked[pid]] for pid in new if pid in model.parked]
+            gone = [] if rewrite else model.parked_gone
+            writer.add_parked(name, kept, gone)
+            model.parked_new, model.parked_gone = [], []
+        writer.close()
+
+    def restore(self, manifest: Mapping[str, Any], cells: Mapping[Key, Any]) -> None:
+        """Become what was saved. Raises ValueError or KeyError where the cells do not fit."""
+        self.now, self.latest_ms = manifest["now"], manifest["latest_ms"]
+        self.consumed = dict(manifest["consumed"])
+        self.dead = Counter({(kind, reason): n for kind, reason, n in manifest["dead"]})
+        self.segments = dict(manifest["segments"])
+        self.next_segment = manifest["next_segment"]
+        blocks: dict[Key, dict[str, dict[int, bytes]]] = {}
+        for key, value in cells.items():
+            if key[0] == "block":
+                _, model_name, version_name, window, block = key
+                windows = blocks.setdefault((model_name, version_name), {})
+                windows.setdefault(str(window), {})[int(block)] = value
+        for key, value in cells.items():
+            if key[0] == "model":
+                name = str(key[1])
+                model = self.models.get(name) or self._add(name)
+                self.told += model.restore(value, self.now)
+                for version in model.every_version:
+                    at = (name, version.version)
+                    self.told += version.restore(cells["version", *at], blocks.get(at, {}), self.now)
+        for number in sorted(self.segments):
+            self._replay(cells["join", number])
+
+    def _replay(self, segment: Mapping[str, Any]) -> None:
+        for name, version_name, ids, packed, resolved, labels, runs in segment["versions"]:
+            version = self._version(name, version_name)
+            width = packed_bytes(PAYLOAD_BITS[version.task])
+            values = [int.from_bytes(packed[i : i + width], "little") for i in range(0, len(packed), width)]
+            version.table.apply(
+                Changes(
+                    list(zip(ids, values, strict=True)),
+                    list(zip(resolved, labels, strict=True)),
+                    [(bucket, count) for bucket, count in runs],
+                )
+            )
+        for name, kept, gone in segment["parked"]:
+            parked = self.models[name].parked
+            for pid, label, time, second in kept:
+                parked[pid] = (label, time, second)
+            for pid in gone:
+                parked.pop(pid, None)
+
+    def _version(self, model: str, name: str) -> VersionMonitor:
+        return self.models[model].versions[name]
+
+
+class _SegmentWriter:
+    """Cuts join changes into segments of at most ``SEGMENT_ROWS`` rows."""
+
+    def __init__(self, partition: Partition, cells: Cells) -> None:
+        self.partition, self.cells = partition, cells
+        self._open()
+
+    def _open(self) -> None:
+        self.versions: list[Any] = []
+        self.parked: list[Any] = []
+        self.rows = 0
+
+    def add(self, model: str, version: VersionMonitor, changes: Changes) -> None:
+        """Append one version's changes, additions before what was resolved."""
+        added, resolved = changes.added, changes.resolved
+        width = packed_bytes(PAYLOAD_BITS[version.task])
+        while added:
+            room = SEGMENT_ROWS - self.rows
+            part, added = added[:room], added[room:]
+            packed = b"".join([value.to_bytes(width, "little") for _, value in part])
+            self._append(model, version, len(part), [pid for pid, _ in part], packed, [], [], [])
+        runs = list(changes.runs)
+        while resolved:
+            room = SEGMENT_ROWS - self.rows
+            done, resolved = resolved[:room], resolved[room:]
+            ids, labels = [pid for pid, _ in done], [label for _, label in done]
+            mine, runs = _split_runs(runs, len(done))
+            self._append(model, version, len(done), [], b"", ids, labels, mine)
+
+    def _append(self, model: str, version: VersionMonitor, rows: int, *columns: Any) -> None:
+        self.versions.append([model, version.version, *columns])
+        self.rows += rows
+        if self.rows >= SEGMENT_ROWS:
+            self.close()
+
+    def add_parked(self, model: str, kept: list[Any], gone: list[str]) -> None:
+        if kept or gone:
+            self.parked.append([model, kept, gone])
+            self.rows += len(kept) + len(gone)
+
+    def close(self) -> None:
+        if self.rows:
+            number = self.partition.next_segment
+            self.partition.next_segment += 1
+            self.partition.segments[number] = self.rows
+            self.cells["join", number] = {"versions": self.versions, "parked": self.parked}
+        self._open()
+
+
+def _split_runs(
+    runs: list[tuple[int, int]], count: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The first runs that make up ``count`` ids, and the rest."""
+    mine: list[tuple[int, int]] = []
+    rest = list(runs)
+    while count > 0 and rest:
+        bucket, size = rest.pop(0)
+        mine.append((bucket, min(size, count)))
+        if size > count:
+            rest.insert(0, (bucket, size - count))
+        count -= size
+    return mine, rest

@@ -1,0 +1,237 @@
+"""Rules at work: a spec, its incident, and the decision at each evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from streamer.domain.alerts import Incident, Resolution, Rule, State, Transition
+from streamer.domain.drift import Detection
+from streamer.domain.objectives import (
+    HOUR_MS,
+    LABEL_SIGNALS,
+    PREDICTION_SIGNALS,
+    SILENCE,
+    DriftSpec,
+    ThresholdSpec,
+    duration_text,
+)
+from streamer.domain.scores import Estimate
+
+_SHARES = frozenset(("accuracy", "precision", "recall", "f1", "auc_roc", "label_coverage"))
+_WORSE_BY = 0.05
+
+
+def default_margin(spec: ThresholdSpec) -> float:
+    """One point for shares (less close to 1), 5 % of the limit for the rest, none for silence."""
+    if spec.margin is not None:
+        return spec.margin
+    if spec.signal == SILENCE:
+        return 0.0
+    if spec.signal in _SHARES:
+        return min(0.01, (1.0 - spec.limit) / 2)
+    return 0.05 * abs(spec.limit)
+
+
+class ThresholdRule:
+    """Holds one figure against its limit.
+
+    It fires when the one-sided confidence bound breaks the limit (a bare
+    ``min: 0.80`` at a true 0.81 would fire 24 times in 100,000 labels), once
+    there are ``min_samples`` rows and the hold is over. It resolves when the
+    figure itself is back behind the limit by the margin.
+    """
+
+    def __init__(self, spec: ThresholdSpec, model: str, version: str | None) -> None:
+        self.spec = spec
+        self.margin = default_margin(spec)
+        self.incident = Incident()
+        below = spec.minimum is not None
+        self.rule = Rule(
+            model,
+            version,
+            spec.rule,
+            "silence" if spec.signal == SILENCE else "threshold",
+            spec.signal if spec.klass is None else f"{spec.signal}[{spec.klass}]",
+            spec.severity,
+            spec.runbook,
+            window=None if spec.signal == SILENCE else spec.window.name,
+            threshold=spec.limit,
+            direction="below" if below else "above",
+        )
+
+    @property
+    def counts_labels(self) -> bool:
+        return self.spec.signal not in PREDICTION_SIGNALS and self.spec.signal not in LABEL_SIGNALS
+
+    def breaks(self, estimate: Estimate) -> bool:
+        spec = self.spec
+        if spec.minimum is not None:
+            bound = estimate.value if estimate.upper is None or spec.confidence is None else estimate.upper
+            return bound < spec.minimum
+        bound = estimate.value if estimate.lower is None or spec.confidence is None else estimate.lower
+        return bound > spec.limit
+
+    def recovered(self, value: float) -> bool:
+        if self.spec.minimum is not None:
+            return value >= self.spec.minimum + self.margin
+        return value <= self.spec.limit - self.margin
+
+    def evaluate(self, estimate: Estimate | None, rows: int, event_time: int, now: int) -> Transition | None:
+        """Judge one figure. ``rows``: how many rows the signal has had; ``now``: record time in ms."""
+        incident = self.incident
+        if incident.state is State.FIRING:
+            return self._judge_open(estimate, now)
+        if estimate is None or estimate.n < self.spec.min_samples or not self.breaks(estimate):
+            if incident.state is State.PENDING:
+                incident.calm()
+            return None
+        if incident.state is State.INACTIVE:
+            incident.begin_pending(rows, event_time)
+        held = rows - incident.since_rows >= self.spec.hold_rows
+        if held and event_time - incident.since_time >= self.spec.hold_ms:
+            return self._with_evidence(
+                incident.fire(self.rule, now, estimate.value, self._sentence(estimate)), estimate
+            )
+        return None
+
+    def _judge_open(self, estimate: Estimate | None, now: int) -> Transition | None:
+        if estimate is None:
+            return None
+        incident, value = self.incident, estimate.value
+        if self.recovered(value):
+            text = f"{self.rule.signal} of {self._who()} is back at {self._show(value)}"
+            return incident.resolve(self.rule, now, value, text, Resolution.RECOVERED)
+        told = incident.told if incident.told is not None else self.spec.limit
+        step = max(self.margin, _WORSE_BY * abs(self.spec.limit))
+        worse = told - value if self.spec.minimum is not None else value - told
+        if worse >= step and self.spec.signal != SILENCE:
+            step_up = incident.update(self.rule, now, value, "worse: " + self._sentence(estimate))
+            return self._with_evidence(step_up, estimate)
+        return None
+
+    @staticmethod
+    def _with_evidence(transition: Transition, estimate: Estimate) -> Transition:
+        transition.evidence |= {
+            "samples": estimate.n,
+            "lower": estimate.lower,
+            "upper": estimate.upper,
+            "error": estimate.error,
+        }
+        return transition
+
+    def _sentence(self, estimate: Estimate) -> str:
+        if self.spec.signal == SILENCE:
+            return f"{self._who()} has made no prediction for {self._show(estimate.value)}"
+        side = "below" if self.spec.minimum is not None else "above"
+        return (
+            f"{self.rule.signal} of {self._who()} is {self._show(estimate.value)} over {self.rule.window}"
+            f" ({estimate.n} rows), {side} the objective {self._show(self.spec.limit)}"
+        )
+
+    def _who(self) -> str:
+        return _who(self.rule)
+
+    def _show(self, value: float) -> str:
+        if self.spec.signal == SILENCE:
+            return duration_text(int(value) // 1000 * 1000)
+        return f"{value:.4g} ms" if self.spec.signal.startswith("latency") else f"{value:.4g}"
+
+
+class DriftRule:
+    """Turns detectors' alarms on one signal into one incident."""
+
+    def __init__(self, spec: DriftSpec, model: str, version: str) -> None:
+        self.spec = spec
+        self.incident = Incident()
+        self.rule = Rule(
+            model, version, spec.rule, spec.kind, spec.signal, spec.severity, spec.runbook
+        )
+
+    def detected(self, detections: Sequence[Detection], now: int) -> Transition:
+        """Open the incident, or add to it."""
+        incident = self.incident
+        for detection in detections:
+            incident.remember(detection)
+        latest = detections[-1]
+        text = self._sentence(latest)
+        if incident.state is State.FIRING:
+            step = incident.update(self.rule, now, latest.after, "again: " + text)
+        else:
+            step = incident.fire(self.rule, now, latest.after, text)
+        step.detector, step.direction = latest.detector, self._direction(latest)
+        return step
+
+    def evaluate(self, seen: int, now: int) -> Transition | None:
+        """Resolve after the quiet stretch. ``seen``: values that the signal has had."""
+        incident = self.incident
+        quiet = seen - incident.last_position
+        if incident.state is not State.FIRING or quiet < self.spec.quiet_rows:
+            return None
+        text = f"{self.spec.signal} of {_who(self.rule)} shows no further change for {quiet} values"
+        return incident.resolve(self.rule, now, incident.told, text, Resolution.RECOVERED)
+
+    def _direction(self, detection: Detection) -> str:
+        up = detection.after > detection.before
+        if self.spec.signal == "error":
+            return "worse" if up else "better"
+        return "up" if up else "down"
+
+    def _sentence(self, detection: Detection) -> str:
+        return (
+            f"{self.spec.signal} of {_who(self.rule)} changed ({self._direction(detection)}):"
+            f" {detection.before:.4g} → {detection.after:.4g}, found by {detection.detector}"
+            f" at value {detection.position}"
+        )
+
+
+AnyRule = ThresholdRule | DriftRule
+
+
+def _who(rule: Rule) -> str:
+    return f"{rule.model} {rule.version}" if rule.version else rule.model
+
+
+def no_data_after(rule: AnyRule, label_wait_ms: int) -> int:
+    """For how long (ms of record time) an open incident may go without a row."""
+    if isinstance(rule, ThresholdRule):
+        if rule.counts_labels:
+            return label_wait_ms
+        return rule.spec.window.size if rule.spec.window.kind == "duration" else HOUR_MS
+    return label_wait_ms
+
+
+def snapshot_rules(rules: Sequence[AnyRule]) -> list[dict[str, Any]]:
+    """Only incidents that were ever touched."""
+    return [
+        {"rule": asdict(rule.rule), "incident": rule.incident.snapshot()}
+        for rule in rules
+        if rule.incident.transitions or rule.incident.state is not State.INACTIVE
+    ]
+
+
+def restore_rules(rules: Sequence[AnyRule], saved: Sequence[Mapping[str, Any]]) -> list[tuple[Rule, Incident]]:
+    """Give each rule its incident back; answers the open ones whose rule is gone."""
+    by_name = {rule.rule.rule: rule for rule in rules}
+    orphans = []
+    for state in saved:
+        incident = Incident.restore(state["incident"])
+        rule = by_name.get(state["rule"]["rule"])
+        if rule is not None:
+            rule.incident = incident
+        elif incident.state is State.FIRING:
+            orphans.append((Rule(**state["rule"]), incident))
+    return orphans
+
+
+def rule_removed(rule: Rule, incident: Incident, now: int) -> Transition:
+    text = f"{rule.rule} of {_who(rule)} is no longer an objective"
+    return incident.resolve(rule, now, incident.told, text, Resolution.RULE_REMOVED)
+
+
+def no_data(rule: AnyRule, now: int, superseded: bool) -> Transition:
+    reason = Resolution.SUPERSEDED if superseded else Resolution.NO_DATA
+    cause = "another version has taken over" if superseded else "no more data"
+    text = f"{rule.rule.rule} of {_who(rule.rule)}: {cause}"
+    return rule.incident.resolve(rule.rule, now, rule.incident.told, text, reason)

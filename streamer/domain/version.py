@@ -1,0 +1,376 @@
+"""One version of one model: what happens to each of its predictions and labels.
+
+join → windows → detectors → objectives. The methods called once per event
+only append to short buffers; ``flush`` counts them in one go at evaluation
+points, which the data sets (every ``evaluate_every`` rows, every second of
+record time), never at the ends of chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from streamer.domain import scores
+from streamer.domain.alerts import State, Transition
+from streamer.domain.bins import (
+    BINARY_CODES,
+    LATENCY_BINS,
+    MULTICLASS_CODES,
+    latency_bins,
+)
+from streamer.domain.classes import Classes
+from streamer.domain.drift import Detection, SignalWatch
+from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
+from streamer.domain.moment_windows import build_moment_window
+from streamer.domain.objectives import DriftSpec, Limits, ModelSpec, Task, ThresholdSpec, WindowSpec
+from streamer.domain.profile import Profile
+from streamer.domain.rules import (
+    AnyRule,
+    DriftRule,
+    ThresholdRule,
+    no_data,
+    no_data_after,
+    restore_rules,
+    rule_removed,
+    snapshot_rules,
+)
+from streamer.domain.scores import Estimate
+from streamer.domain.windows import Blocks, Window, build_window
+
+NO_LATENCY = LATENCY_BINS
+LAG_BOUNDS_S = (1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
+_LAG_BOUNDS_MS = np.array(LAG_BOUNDS_S) * 1000
+CLASS_BITS = 6
+PAYLOAD_BITS: Mapping[str, int] = {"binary": 16, "multiclass": 16, "regression": 64}
+_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
+
+
+class VersionMonitor:
+    """Everything kept about one (model, version)."""
+
+    def __init__(
+        self, spec: ModelSpec, version: str, task: Task, classes: Classes | None, limits: Limits
+    ) -> None:
+        self.spec, self.version, self.task, self.classes = spec, version, task, classes
+        self.table = JoinTable(PAYLOAD_BITS[task])
+        self.accepted = self.joined = self.duplicates = 0
+        self.expired = {"label_wait": 0, "capacity": 0}
+        self.prediction_time = self.label_time = 0
+        self.last_prediction = self.last_label = 0
+        self.latency_sum_us = 0
+        self.lag_counts = np.zeros(len(LAG_BOUNDS_S) + 1, np.int64)
+        self.lag_sum_ms = 0
+        self._judged_labels = self._judged_predictions = 0
+        self._saved: tuple[int, ...] = ()
+
+        self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.windows}
+        self.traffic: dict[str, Window] = {w.name: build_window(w, LATENCY_BINS + 1) for w in spec.windows}
+        self.profile = Profile(limits.max_features) if spec.profile_features else None
+        self.thresholds = [
+            ThresholdRule(t, spec.model, version) for t in spec.thresholds if t.signal != "silence"
+        ]
+        self.drift_rules = {d.signal: DriftRule(d, spec.model, version) for d in spec.drift}
+        self.detections: dict[tuple[str, str], int] = {}
+        self.error_watch = self._watch("error", bounded=task != "regression")
+        self.score_watch = self._watch("score", bounded=True)
+        self.feature_watches = {
+            d.signal.removeprefix("feature:"): SignalWatch(d.detectors, bounded=False)
+            for d in spec.drift
+            if d.signal.startswith("feature:")
+        }
+        self._clear_buffers()
+
+    def _label_window(self, spec: WindowSpec) -> Window:
+        if self.task == "regression":
+            return build_moment_window(spec)
+        return build_window(spec, BINARY_CODES if self.task == "binary" else MULTICLASS_CODES)
+
+    def _watch(self, signal: str, bounded: bool) -> SignalWatch | None:
+        spec: DriftSpec | None = next((d for d in self.spec.drift if d.signal == signal), None)
+        return None if spec is None else SignalWatch(spec.detectors, bounded)
+
+    def _clear_buffers(self) -> None:
+        self._rows: list[Any] = []
+        self._row_times: list[int] = []
+        self._lags: list[int] = []
+        self._latencies: list[float | None] = []
+        self._prediction_times: list[int] = []
+
+    @property
+    def rules(self) -> list[AnyRule]:
+        return [*self.thresholds, *self.drift_rules.values()]
+
+    # -- once per event ---------------------------------------------------------
+
+    def predict(
+        self,
+        time: int,
+        score: float | None,
+        latency_ms: float | None,
+        features: dict[str, Any] | None,
+        now: int,
+    ) -> list[Transition] | None:
+        """Count a prediction that was accepted; its join is the model's business."""
+        self.accepted += 1
+        if time > self.prediction_time:
+            self.prediction_time = time
+        self._latencies.append(latency_ms)
+        self._prediction_times.append(self.prediction_time)
+        told: list[Transition] | None = None
+        if score is not None and self.score_watch is not None:
+            found = self.score_watch.update(score)
+            if found:
+                told = [self._detected("score", found, now)]
+        if features is not None:
+            if self.profile is not None:
+                self.profile.pending.append(features)
+            if self.feature_watches:
+                told = self._watch_features(features, now, told)
+        if not self.accepted % self.spec.evaluate_every:
+            told = (told or []) + self.evaluate_traffic(now)
+        return told
+
+    def _watch_features(
+        self, features: Mapping[str, Any], now: int, told: list[Transition] | None
+    ) -> list[Transition] | None:
+        for name, watch in self.feature_watches.items():
+            value = features.get(name)
+            if type(value) is float or type(value) is int:
+                found = watch.update(float(value)) if abs(value) < 1e300 else None
+                if found:
+                    told = [*(told or []), self._detected(f"feature:{name}", found, now)]
+        return told
+
+    def score_class(self, pid: str, packed: int, actual: int, time: int, now: int) -> list[Transition] | None:
+        """A label has met its prediction; both are classes."""
+        payload = packed & 0xFFFF
+        predicted = payload & 63
+        if self.task == "binary":
+            row = (payload >> CLASS_BITS) * 4 + predicted * 2 + actual
+        else:
+            row = actual * 64 + predicted
+        return self._labelled(pid, actual, row, float(predicted != actual), packed >> 16 & TIME_MASK, time, now)
+
+    def score_number(
+        self, pid: str, predicted: float, made_at: int, actual: float, time: int, now: int
+    ) -> list[Transition] | None:
+        """A label has met its prediction; both are numbers."""
+        error = predicted - actual
+        return self._labelled(pid, actual, (error, actual), abs(error), made_at, time, now)
+
+    def _labelled(
+        self, pid: str, actual: Any, row: Any, loss: float, made_at: int, time: int, now: int
+    ) -> list[Transition] | None:
+        table = self.table
+        table.recent[pid] = actual
+        table.done.append(pid)
+        self.joined += 1
+        if time > self.label_time:
+            self.label_time = time
+        self._rows.append(row)
+        self._row_times.append(self.label_time)
+        self._lags.append(time - made_at)
+        told: list[Transition] | None = None
+        if self.error_watch is not None:
+            found = self.error_watch.update(loss)
+            if found:
+                told = [self._detected("error", found, now)]
+        if not self.joined % self.spec.evaluate_every:
+            told = (told or []) + self.evaluate_labels(now)
+        return told
+
+    def _detected(self, signal: str, found: list[Detection], now: int) -> Transition:
+        for detection in found:
+            key = (detection.detector, signal)
+            self.detections[key] = self.detections.get(key, 0) + 1
+        return self.drift_rules[signal].detected(found, now)
+
+    # -- at evaluation points -----------------------------------------------------
+
+    def flush(self) -> None:
+        """Count the buffered rows; figures do not depend on when."""
+        if self._rows:
+            for window in self.windows.values():
+                window.extend(self._rows, self._row_times)
+            lags = np.array(self._lags)
+            np.add.at(self.lag_counts, np.searchsorted(_LAG_BOUNDS_MS, lags), 1)
+            self.lag_sum_ms += int(np.maximum(lags, 0).sum())
+        if self._latencies:
+            values = np.array(self._latencies, np.float64)
+            known = ~np.isnan(values)
+            self.latency_sum_us += int(np.rint(values[known] * 1000).astype(np.int64).sum())
+            codes = np.full(len(values), NO_LATENCY, np.intp)
+            codes[known] = latency_bins(values[known])
+            for window in self.traffic.values():
+                window.extend(codes, self._prediction_times)  # type: ignore[arg-type]
+        if self.profile is not None:
+            self.profile.flush()
+        self._clear_buffers()
+
+    def evaluate_labels(self, now: int) -> list[Transition]:
+        """Hold the labelled figures against their limits. ``now``: record time in ms."""
+        self.flush()
+        self.last_label, self._judged_labels = now, self.joined
+        told = [
+            step
+            for rule in self.thresholds
+            if rule.counts_labels
+            and (step := rule.evaluate(self.estimate(rule.spec), self.joined, self.label_time, now))
+        ]
+        if self.error_watch is not None:
+            step = self.drift_rules["error"].evaluate(self.error_watch.seen, now)
+            told += [step] if step else []
+        return told
+
+    def evaluate_traffic(self, now: int) -> list[Transition]:
+        """Hold latency, throughput and coverage against their limits, and end quiet incidents."""
+        self.flush()
+        self.last_prediction, self._judged_predictions = now, self.accepted
+        told = [
+            step
+            for rule in self.thresholds
+            if not rule.counts_labels
+            and (step := rule.evaluate(self.estimate(rule.spec), self.accepted, self.prediction_time, now))
+        ]
+        for signal, watch in self._prediction_watches():
+            step = self.drift_rules[signal].evaluate(watch.seen, now)
+            told += [step] if step else []
+        return told
+
+    def _prediction_watches(self) -> Iterator[tuple[str, SignalWatch]]:
+        if self.score_watch is not None:
+            yield "score", self.score_watch
+        for name, watch in self.feature_watches.items():
+            yield f"feature:{name}", watch
+
+    def tick(self, now: int, superseded: bool) -> list[Transition]:
+        """A second of record time has passed."""
+        told: list[Transition] = []
+        if self.joined != self._judged_labels:
+            told += self.evaluate_labels(now)
+        if self.accepted != self._judged_predictions:
+            told += self.evaluate_traffic(now)
+        for rule in self.rules:
+            if rule.incident.state is State.FIRING:
+                labelled = not isinstance(rule, ThresholdRule) or rule.counts_labels
+                last = self.last_label if labelled and rule.rule.signal != "score" else self.last_prediction
+                if now - last > no_data_after(rule, self.spec.label_wait_ms):
+                    told.append(no_data(rule, now, superseded))
+        return told
+
+    def estimate(self, spec: ThresholdSpec) -> Estimate | None:
+        """The figure of one objective, with its bounds."""
+        if spec.signal in _QUANTILES:
+            counts = self.traffic[spec.window.name].tally[:LATENCY_BINS]
+            return scores.latency_estimate(counts, _QUANTILES[spec.signal], spec.limit, spec.confidence)
+        if spec.signal == "throughput":
+            return self.throughput(spec.window.name)
+        if spec.signal == "label_coverage":
+            return self.coverage(spec.confidence)
+        tally = self.windows[spec.window.name].tally
+        if self.task == "binary":
+            return scores.binary_estimate(tally, spec.signal, spec.confidence)
+        if self.task == "regression":
+            return scores.regression_estimate(tally, spec.signal, spec.confidence)
+        klass = None
+        if spec.klass is not None and self.classes is not None:
+            klass = self.classes.table.get(spec.klass)
+            if klass is None:
+                return None
+        return scores.multiclass_estimate(tally, spec.signal, spec.confidence, klass)
+
+    def throughput(self, window: str) -> Estimate | None:
+        """Predictions a second over a window of time, from the first second on."""
+        found = self.traffic[window]
+        span = min(found.span_ms(), found.spec.size or found.span_ms())
+        rows = int(found.tally.sum())
+        return Estimate(rows * 1000 / span, rows, None, None) if span >= 1000 else None
+
+    def coverage(self, confidence: float | None) -> Estimate | None:
+        """The share of settled predictions (joined or expired) that got a label."""
+        settled = self.joined + self.expired["label_wait"]
+        if not settled:
+            return None
+        lower, upper = scores.wilson(self.joined, settled, confidence) if confidence else (None, None)
+        return Estimate(self.joined / settled, settled, lower, upper)
+
+    # -- expiry --------------------------------------------------------------------
+
+    def expire(self, gone: list[tuple[str, int]], reason: str) -> None:
+        """These predictions got no label in time, or had to make room."""
+        self.expired[reason] += len(gone)
+        for pid, _ in gone:
+            self.table.recent[pid] = EXPIRED
+            self.table.done.append(pid)
+
+    # -- state -----------------------------------------------------------------------
+
+    def _mark(self) -> tuple[int, ...]:
+        steps = sum(rule.incident.transitions for rule in self.rules)
+        judged = (self._judged_labels, self._judged_predictions)
+        return (self.accepted, self.joined, self.duplicates, *self.expired.values(), *judged, steps)
+
+    @property
+    def changed(self) -> bool:
+        """Is there anything that the last snapshot does not hold?"""
+        return self._saved != self._mark()
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Blocks]]:
+        """The small head, and the changed blocks of each long window."""
+        self.flush()
+        heads: dict[str, Any] = {}
+        blocks: dict[str, Blocks] = {}
+        for kind, windows in (("labels", self.windows), ("traffic", self.traffic)):
+            for name, window in windows.items():
+                key = f"{kind}/{name}"
+                heads[key], blocks[key] = window.snapshot()
+        watches = {"error": self.error_watch, "score": self.score_watch}
+        head = {
+            "version": self.version,
+            "counts": [self.accepted, self.joined, self.duplicates],
+            "expired": self.expired,
+            "judged": [self._judged_labels, self._judged_predictions],
+            "times": [self.prediction_time, self.label_time, self.last_prediction, self.last_label],
+            "latency_sum_us": self.latency_sum_us,
+            "lags": self.lag_counts.tobytes(),
+            "lag_sum_ms": self.lag_sum_ms,
+            "windows": heads,
+            "watches": {name: w.snapshot() for name, w in watches.items() if w is not None},
+            "features": {name: w.snapshot() for name, w in self.feature_watches.items()},
+            "profile": None if self.profile is None else self.profile.snapshot(),
+            "rules": snapshot_rules(self.rules),
+            "detections": [[*key, count] for key, count in self.detections.items()],
+        }
+        self._saved = self._mark()
+        return head, blocks
+
+    def restore(
+        self, head: Mapping[str, Any], blocks: Mapping[str, Mapping[int, bytes]], now: int
+    ) -> list[Transition]:
+        """Become what was snapshot; answers the ends of incidents whose rule is gone."""
+        self.accepted, self.joined, self.duplicates = head["counts"]
+        self.expired = dict(head["expired"])
+        self._judged_labels, self._judged_predictions = head["judged"]
+        self.prediction_time, self.label_time, self.last_prediction, self.last_label = head["times"]
+        self.latency_sum_us, self.lag_sum_ms = head["latency_sum_us"], head["lag_sum_ms"]
+        self.lag_counts = np.frombuffer(head["lags"], np.int64).copy()
+        for kind, windows in (("labels", self.windows), ("traffic", self.traffic)):
+            for name, window in windows.items():
+                key = f"{kind}/{name}"
+                if key in head["windows"]:
+                    window.restore(head["windows"][key], blocks.get(key, {}))
+        for name, watch in (("error", self.error_watch), ("score", self.score_watch)):
+            if watch is not None and name in head["watches"]:
+                watch.restore(head["watches"][name])
+        for name, watch in self.feature_watches.items():
+            if name in head["features"]:
+                watch.restore(head["features"][name])
+        if self.profile is not None and head["profile"] is not None:
+            self.profile.restore(head["profile"])
+        self.detections = {(detector, signal): count for detector, signal, count in head["detections"]}
+        orphans = restore_rules(self.rules, head["rules"])
+        self._saved = self._mark()
+        return [rule_removed(rule, incident, now) for rule, incident in orphans]

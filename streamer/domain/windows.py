@@ -1,0 +1,265 @@
+"""Sliding windows over rows that are integer codes.
+
+A window is a multiset of codes held as an array of counts, so every figure of
+it is exact and does not depend on how the rows were cut into batches. Adding
+a row costs the same whatever the window's length. ``moment_windows`` holds
+the twins for regression, whose rows are pairs of floats.
+
+State: a window is its small ``head`` plus ``blocks``, pieces that are written
+once and stay (sealed parts of a long ring, closed panes), so that a commit
+writes what changed and not the whole window.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.domain.objectives import WindowSpec
+
+Counts = NDArray[np.int64]
+Head = dict[str, Any]
+Blocks = dict[int, bytes | None]
+
+PANES = 60
+BLOCK_ROWS = 4096
+_CODE = np.dtype("<u2")
+_COUNT = np.dtype("<i8")
+
+
+class Window(Protocol):
+    """What the monitor asks of every window."""
+
+    spec: WindowSpec
+
+    def extend(self, rows: Sequence[Any], times: Sequence[int]) -> None:
+        """Take rows in order; ``times`` are their event times in ms, never falling."""
+
+    @property
+    def tally(self) -> Any:
+        """What the scores read: an array of counts, or Moments."""
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        """The head, and the blocks that changed since the last snapshot (None: gone)."""
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        """Become what was snapshot. Raises ValueError where the bytes do not fit."""
+
+    def span_ms(self) -> int:
+        """How much event time the window now covers; 0 for a window of rows, which keeps none."""
+
+
+def pack_counts(counts: Counts) -> list[bytes]:
+    """Only the cells that are not zero: their codes, then their counts."""
+    codes = np.flatnonzero(counts)
+    return [codes.astype(_CODE).tobytes(), counts[codes].astype(_COUNT).tobytes()]
+
+
+def unpack_counts(packed: Sequence[bytes], size: int) -> Counts:
+    """The inverse of ``pack_counts``. Raises ValueError on a code outside ``size``."""
+    codes = np.frombuffer(packed[0], _CODE)
+    values = np.frombuffer(packed[1], _COUNT)
+    if len(codes) != len(values) or (len(codes) and int(codes.max()) >= size):
+        raise ValueError("counts do not fit their codes")
+    counts = np.zeros(size, np.int64)
+    counts[codes] = values
+    return counts
+
+
+class LifetimeWindow:
+    """Every row a version ever had."""
+
+    def __init__(self, spec: WindowSpec, codes: int) -> None:
+        self.spec = spec
+        self.counts: Counts = np.zeros(codes, np.int64)
+        self._first: int | None = None
+        self._last = 0
+
+    def extend(self, rows: Sequence[int], times: Sequence[int]) -> None:
+        np.add.at(self.counts, rows, 1)
+        if self._first is None:
+            self._first = times[0]
+        self._last = times[-1]
+
+    @property
+    def tally(self) -> Counts:
+        return self.counts
+
+    def span_ms(self) -> int:
+        return 0 if self._first is None else self._last - self._first
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        return {"counts": pack_counts(self.counts), "first": self._first, "last": self._last}, {}
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        self.counts = unpack_counts(head["counts"], len(self.counts))
+        self._first, self._last = head["first"], head["last"]
+
+
+class RollingWindow:
+    """The last ``size`` rows: a ring of codes beside their counts."""
+
+    def __init__(self, spec: WindowSpec, codes: int) -> None:
+        self.spec = spec
+        self.counts: Counts = np.zeros(codes, np.int64)
+        self._ring = np.zeros(spec.size, _CODE)
+        self._seen = 0
+        self._dirty: set[int] = set()
+
+    def extend(self, rows: Sequence[int], times: Sequence[int]) -> None:
+        codes = np.asarray(rows, _CODE)
+        size = self.spec.size
+        for start in range(0, len(codes), size):
+            self._replace(codes[start : start + size])
+
+    def _replace(self, codes: NDArray[Any]) -> None:
+        size, at = self.spec.size, self._seen % self.spec.size
+        split = min(len(codes), size - at)
+        for begin, part in ((at, codes[:split]), (0, codes[split:])):
+            if len(part):
+                cells = slice(begin, begin + len(part))
+                if self._seen >= size:
+                    np.subtract.at(self.counts, self._ring[cells], 1)
+                np.add.at(self.counts, part, 1)
+                self._ring[cells] = part
+                self._seen += len(part)
+                self._dirty.update(range(begin // BLOCK_ROWS, (begin + len(part) - 1) // BLOCK_ROWS + 1))
+
+    @property
+    def tally(self) -> Counts:
+        return self.counts
+
+    def span_ms(self) -> int:
+        return 0
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        head: Head = {"seen": self._seen}
+        blocks: Blocks = {}
+        if self.spec.size <= BLOCK_ROWS:
+            head["ring"] = self._ring[: min(self._seen, self.spec.size)].tobytes()
+        else:
+            head["counts"] = pack_counts(self.counts)
+            for block in self._dirty:
+                blocks[block] = self._ring[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS].tobytes()
+        self._dirty = set()
+        return head, blocks
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        self._seen = head["seen"]
+        filled = min(self._seen, self.spec.size)
+        if self.spec.size <= BLOCK_ROWS:
+            ring = np.frombuffer(head["ring"], _CODE)
+            if len(ring) != filled:
+                raise ValueError(f"ring of {len(ring)} rows where {filled} were expected")
+            self._ring[:filled] = ring
+        else:
+            for block, data in blocks.items():
+                part = np.frombuffer(data, _CODE)
+                self._ring[block * BLOCK_ROWS : block * BLOCK_ROWS + len(part)] = part
+        live = self._ring[:filled]
+        if filled and int(live.max()) >= len(self.counts):
+            raise ValueError("a code outside the window's range")
+        self.counts = np.bincount(live, minlength=len(self.counts)).astype(np.int64)
+        if "counts" in head and not np.array_equal(
+            self.counts, unpack_counts(head["counts"], len(self.counts))
+        ):
+            raise ValueError("the ring's blocks do not add up to its counts")
+
+
+class DurationWindow:
+    """The last ``size`` milliseconds of event time, in ``PANES`` panes.
+
+    It holds the pane that is filling and the full ones before it, so it
+    covers between ``size`` less one pane and ``size``.
+    """
+
+    def __init__(self, spec: WindowSpec, codes: int) -> None:
+        self.spec = spec
+        self.counts: Counts = np.zeros(codes, np.int64)
+        self._pane_ms = max(1, spec.size // PANES)
+        self._kept = -(-spec.size // self._pane_ms)
+        self._panes: deque[tuple[int, Counter[int]]] = deque()
+        self._last_time = 0
+        self._changed: Blocks = {}
+
+    def extend(self, rows: Sequence[int], times: Sequence[int]) -> None:
+        width, start, end = self._pane_ms, 0, len(rows)
+        while start < end:
+            pane = times[start] // width
+            stop = end
+            if times[end - 1] // width != pane:
+                stop = next(i for i in range(start, end) if times[i] // width != pane)
+            part = rows[start:stop]
+            self._open(pane).update(part)
+            np.add.at(self.counts, part, 1)
+            start = stop
+        self._last_time = times[-1]
+
+    def _open(self, pane: int) -> Counter[int]:
+        panes = self._panes
+        if panes and panes[-1][0] == pane:
+            return panes[-1][1]
+        if panes:
+            self._changed[panes[-1][0]] = b""
+        while panes and panes[0][0] <= pane - self._kept:
+            gone, cells = panes.popleft()
+            np.subtract.at(self.counts, list(cells), list(cells.values()))
+            self._changed[gone] = None
+        fresh: Counter[int] = Counter()
+        panes.append((pane, fresh))
+        return fresh
+
+    @property
+    def tally(self) -> Counts:
+        return self.counts
+
+    def span_ms(self) -> int:
+        return self._last_time - self._panes[0][0] * self._pane_ms if self._panes else 0
+
+    def snapshot(self) -> tuple[Head, Blocks]:
+        blocks: Blocks = {}
+        closed = dict(self._panes)
+        for pane, mark in self._changed.items():
+            blocks[pane] = None if mark is None else _pack_cells(closed[pane])
+        self._changed = {}
+        head: Head = {"last_time": self._last_time, "panes": len(self._panes)}
+        if self._panes:
+            head["open"] = [self._panes[-1][0], _pack_cells(self._panes[-1][1])]
+        return head, blocks
+
+    def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
+        self._last_time = head["last_time"]
+        self._panes = deque((pane, _unpack_cells(blocks[pane])) for pane in sorted(blocks))
+        if "open" in head:
+            self._panes.append((head["open"][0], _unpack_cells(head["open"][1])))
+        if len(self._panes) != head["panes"]:
+            raise ValueError(f"{len(self._panes)} panes where {head['panes']} were expected")
+        self.counts = np.zeros(len(self.counts), np.int64)
+        for _, cells in self._panes:
+            if cells and max(cells) >= len(self.counts):
+                raise ValueError("a code outside the window's range")
+            np.add.at(self.counts, list(cells), list(cells.values()))
+
+
+def _pack_cells(cells: Counter[int]) -> bytes:
+    """Codes as 2 bytes each, then counts as 4 bytes each."""
+    codes = np.fromiter(cells, _CODE, len(cells))
+    return codes.tobytes() + np.fromiter(cells.values(), "<u4", len(cells)).tobytes()
+
+
+def _unpack_cells(data: bytes) -> Counter[int]:
+    if len(data) % 6:
+        raise ValueError("a pane's bytes do not fit its cells")
+    n = len(data) // 6
+    codes = np.frombuffer(data[: 2 * n], _CODE)
+    return Counter(dict(zip(codes.tolist(), np.frombuffer(data[2 * n :], "<u4").tolist(), strict=True)))
+
+
+def build_window(spec: WindowSpec, codes: int) -> Window:
+    """The moving part of a spec, for rows that are codes below ``codes``."""
+    kinds = {"last": RollingWindow, "duration": DurationWindow, "lifetime": LifetimeWindow}
+    return kinds[spec.kind](spec, codes)

