@@ -14,7 +14,6 @@ import atexit
 import base64
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -218,7 +217,7 @@ class LocalKafka:
     def _launch(self, node: int) -> None:
         command = self._java("kafka.Kafka", str(self._properties_file(node)))
         with self.log_file(node).open("ab") as log:
-            # Its own session: Ctrl-C in the terminal reaches us, and the broker stops when we are done with it.
+            # Its own session: Ctrl-C in the terminal reaches us, and we stop the broker when done with it.
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -314,17 +313,13 @@ def _refuse_used_port(port: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m streamer.local fetch | run [PORT] | update-digests``."""
+    """python -m streamer.local fetch | update-digests."""
     try:
         match arguments:
             case ["fetch"]:
                 kafka_jars(say=print)
             case ["update-digests"]:
                 print(f"wrote {update_digests()}")
-            case ["run", *rest]:
-                with LocalKafka(port=int(rest[0]) if rest else 0, say=print) as kafka:
-                    print(kafka.bootstrap, flush=True)
-                    signal.sigwait({signal.SIGINT, signal.SIGTERM})
             case _:
                 print(main.__doc__, file=sys.stderr)
                 return 2

@@ -217,10 +217,18 @@ class Partition:
                     self.told += version.restore(cells["version", *at], blocks.get(at, {}), self.now)
         for number in sorted(self.segments):
             self._replay(cells["join", number])
+        for model in self.models.values():
+            for version in model.every_version:
+                self._forget(model, version, self.now // 1000)
+
+    def _forget(self, model: ModelMonitor, version: VersionMonitor, second: int) -> None:
+        """Forget what had been forgotten by this second of record time."""
+        version.table.forget(second - model.spec.dedupe_ms // 1000, self.objectives.limits.max_recent)
 
     def _replay(self, segment: Mapping[str, Any]) -> None:
         for name, version_name, ids, packed, resolved, labels, runs in segment["versions"]:
-            version = self._version(name, version_name)
+            version = self.models[name].versions[version_name]
+            self._forget(self.models[name], version, segment["second"])
             width = packed_bytes(PAYLOAD_BITS[version.task])
             values = [int.from_bytes(packed[i : i + width], "little") for i in range(0, len(packed), width)]
             version.table.apply(
@@ -232,13 +240,10 @@ class Partition:
             )
         for name, kept, gone in segment["parked"]:
             parked = self.models[name].parked
-            for pid, label, time, second in kept:
-                parked[pid] = (label, time, second)
             for pid in gone:
                 parked.pop(pid, None)
-
-    def _version(self, model: str, name: str) -> VersionMonitor:
-        return self.models[model].versions[name]
+            for pid, label, time, second in kept:
+                parked[pid] = (label, time, second)
 
 
 class _SegmentWriter:
@@ -286,7 +291,11 @@ class _SegmentWriter:
             number = self.partition.next_segment
             self.partition.next_segment += 1
             self.partition.segments[number] = self.rows
-            self.cells["join", number] = {"versions": self.versions, "parked": self.parked}
+            self.cells["join", number] = {
+                "second": self.partition.now // 1000,
+                "versions": self.versions,
+                "parked": self.parked,
+            }
         self._open()
 
 

@@ -12,8 +12,8 @@ twenty), None for no bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -214,17 +214,14 @@ def _auc_lower(value: float, n_positive: int, n_negative: int, z: float) -> floa
     ``value``, as Wilson does for a proportion: at ``value`` it would be 0
     where the two classes happen to be apart, and a handful of rows certain.
     """
-    pairs = n_positive * n_negative
+    scale = z * z / (n_positive * n_negative)
+    more_positives, more_negatives = n_positive - 1, n_negative - 1
     low, high = 0.0, value
     for _ in range(20):
         auc = (low + high) / 2
-        square = auc * auc
-        variance = (
-            auc * (1 - auc)
-            + (n_positive - 1) * (auc / (2 - auc) - square)
-            + (n_negative - 1) * (2 * square / (1 + auc) - square)
-        ) / pairs
-        if (value - auc) ** 2 > z * z * variance:
+        rest = 1 - auc
+        inflation = 1 + more_positives * rest / (1 + rest) + more_negatives * auc / (1 + auc)
+        if (value - auc) ** 2 > scale * auc * rest * inflation:
             low = auc
         else:
             high = auc
@@ -375,6 +372,7 @@ _FRACTION_BITS = 64
 _SCALE = 2.0**_FRACTION_BITS
 
 
+@dataclass(slots=True)
 class Moments:
     """Sums over rows of a regression model; e = prediction - label, y = label.
 
@@ -385,17 +383,13 @@ class Moments:
     ordinary rows, and one of 1e100 would leave NaN behind.
     """
 
-    __slots__ = ("n", "sum_4", "sum_abs", "sum_e", "sum_sq", "sum_y", "sum_yy")
-
-    def __init__(self, *state: str) -> None:
-        """Empty, or what ``state`` gave; ValueError or TypeError on anything else."""
-        totals = [int(total, 16) for total in state] or [0] * 7
-        self.n, self.sum_e, self.sum_abs, self.sum_sq, self.sum_4, self.sum_y, self.sum_yy = totals
-
-    def state(self) -> tuple[str, ...]:
-        """The sums in hexadecimal: they outgrow the 64 bits of msgpack and JSON."""
-        totals = (self.n, self.sum_e, self.sum_abs, self.sum_sq, self.sum_4, self.sum_y, self.sum_yy)
-        return tuple(f"{total:x}" for total in totals)
+    n: int = 0
+    sum_e: int = 0
+    sum_abs: int = 0
+    sum_sq: int = 0
+    sum_4: int = 0
+    sum_y: int = 0
+    sum_yy: int = 0
 
     def update(self, e: float, y: float) -> None:
         """Add a row. OverflowError on infinity and beyond 1e288, ValueError on NaN: nothing changes then."""
@@ -430,6 +424,16 @@ class Moments:
         self.sum_4 += other.sum_4
         self.sum_y += other.sum_y
         self.sum_yy += other.sum_yy
+
+    def snapshot(self) -> list[str]:
+        """The sums in hexadecimal: they outgrow the 64 bits of msgpack and JSON."""
+        return [f"{total:x}" for total in astuple(self)]
+
+    @classmethod
+    def restore(cls, snapshot: Sequence[str]) -> Moments:
+        """The moments that ``snapshot`` wrote; ValueError or TypeError on anything else."""
+        n, sum_e, sum_abs, sum_sq, sum_4, sum_y, sum_yy = (int(total, 16) for total in snapshot)
+        return cls(n, sum_e, sum_abs, sum_sq, sum_4, sum_y, sum_yy)
 
 
 def regression_estimate(moments: Moments, score: str, confidence: float | None = None) -> Estimate | None:

@@ -384,40 +384,40 @@ def test_a_row_that_is_taken_back_leaves_no_trace(
     moments = moments_of(kept + taken)
     for label, prediction in taken:
         moments.revert(prediction - label, label)
-    assert moments.state() == moments_of(kept[::-1]).state()
+    assert moments.snapshot() == moments_of(kept[::-1]).snapshot()
 
 
 def test_an_outlier_that_left_the_window_leaves_no_trace() -> None:
     moments = moments_of([(1.0, 1.5), (2.0, 2.25)])
-    before = moments.state()
+    before = moments.snapshot()
     for outlier in (1e6, 1e100, 1e280):
         moments.update(outlier, -outlier)
         moments.revert(outlier, -outlier)
-    assert moments.state() == before
+    assert moments.snapshot() == before
 
 
 def test_a_row_that_is_not_finite_changes_nothing() -> None:
     moments = moments_of([(1.0, 1.5)])
-    before = moments.state()
+    before = moments.snapshot()
     for e, y in ((math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0), (1.0, -math.inf)):
         with pytest.raises((OverflowError, ValueError)):
             moments.update(e, y)
-    assert moments.state() == before
+    assert moments.snapshot() == before
 
 
 @given(regression_rows, st.integers(0, 40))
 def test_merged_and_restored_moments_equal_those_of_all_rows(
     rows: list[tuple[float, float]], cut: int
 ) -> None:
-    merged = Moments(*moments_of(rows[:cut]).state())
+    merged = Moments.restore(moments_of(rows[:cut]).snapshot())
     merged.merge(moments_of(rows[cut:]))
-    assert merged.state() == moments_of(rows).state()
+    assert merged.snapshot() == moments_of(rows).snapshot()
 
 
 def test_moments_refuse_a_state_that_is_not_theirs() -> None:
     for state in (("1", "2"), ("x",) * 7):
         with pytest.raises(ValueError):  # noqa: PT011 - int and unpacking word it their own way
-            Moments(*state)
+            Moments.restore(state)
 
 
 def test_regression_scores_without_a_meaning_are_undefined() -> None:

@@ -1,0 +1,164 @@
+"""One run of records through one partition: decode, feed, collect the effects.
+
+Error policy: a record that is bad becomes a dead letter. A record on which
+our own code fails raises ``Poison``: the caller restores the partition from
+its last commit and replays with that offset in ``skip``, so that half-done
+work is never kept.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamer.domain.events import Reason
+from streamer.domain.partition import Partition
+from streamer.merge import LABELS, PREDICTIONS
+
+KINDS = ("predictions", "labels")
+
+
+class Poison(Exception):
+    """Our own code failed on one record."""
+
+    def __init__(self, kind: int, offset: int) -> None:
+        super().__init__(f"failed on offset {offset} of {KINDS[kind]}")
+        self.kind, self.offset = kind, offset
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used. ``record`` is the client's own."""
+
+    kind: int
+    reason: Reason
+    record: Any
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a commit publishes: alerts in order, and dead letters."""
+
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    order: list[tuple[int, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.alerts) + len(self.dead_letters)
+
+
+class Pipeline:
+    """Feeds one partition, and knows how far it has come.
+
+    ``decode`` turns bytes into a value and raises ValueError on garbage.
+    ``positions``: the next offset of predictions and of labels.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        number: int,
+        topics: tuple[str, str],
+        decode: Callable[[Any], Any],
+        max_value: int = 1_000_000,
+    ) -> None:
+        self.partition, self.number, self.topics = partition, number, topics
+        self.decode, self.max_value = decode, max_value
+        self.positions = [0, 0]
+        self.effects = Effects()
+        self.skip: set[tuple[int, int]] = set()
+        self._last: tuple[int, int] = (PREDICTIONS, -1)
+
+    def run(self, kind: int, records: Sequence[Any]) -> None:
+        """Process records of one topic in order. Raises Poison where our own code fails."""
+        partition = self.partition
+        start, end = 0, len(records)
+        while start < end:
+            if partition.advance(records[start].timestamp()[1]):
+                self._stamp(*self._last)
+            if records[-1].timestamp()[1] < partition.now + 1000:
+                stop = end
+            else:
+                stop = bisect_right(records, partition.now + 999, lo=start + 1, key=_time_of)
+            part = records if stop - start == end else records[start:stop]
+            self._feed(kind, part)
+            self._last = (kind, part[-1].offset())
+            start = stop
+        self.positions[kind] = self._last[1] + 1
+        self.effects.order.append((kind, end))
+
+    def tick(self, now_ms: int) -> None:
+        """Time passes at the head of both topics, with no record to say so."""
+        if self.partition.advance(now_ms):
+            self._stamp(*self._last)
+            self.effects.order.append((-1, now_ms))
+
+    def _feed(self, kind: int, records: Sequence[Any]) -> None:
+        partition, decode, told = self.partition, self.decode, self.partition.told
+        take = partition.predict if kind == PREDICTIONS else partition.label
+        partition.consumed[KINDS[kind]] += len(records)
+        skip = self.skip
+        limit = self.max_value
+        for record in records:
+            value = record.value()
+            if skip and (kind, record.offset()) in skip:
+                self._dead(kind, Reason.INTERNAL_ERROR, record)
+                continue
+            try:
+                event = decode(value) if len(value) <= limit else Reason.OVERSIZED
+            except ValueError:
+                self._dead(kind, Reason.UNDECODABLE, record)
+                continue
+            except TypeError:
+                self._dead(kind, Reason.TOMBSTONE, record)
+                continue
+            if type(event) is not dict:
+                self._dead(kind, event if isinstance(event, Reason) else Reason.NOT_AN_OBJECT, record)
+                continue
+            try:
+                reason = take(event)
+                if reason is not None:
+                    reason = self._again(kind, event, reason, record)
+            except Exception as error:
+                raise Poison(kind, record.offset()) from error
+            if reason is not None:
+                self._dead(kind, reason, record)
+            if told:
+                self._stamp(kind, record.offset())
+
+    def _again(self, kind: int, event: dict[str, Any], reason: Reason, record: Any) -> Reason | None:
+        """A foreign log may not name its model: the record's key does."""
+        if reason is not Reason.MISSING_FIELD or "model" in event:
+            return reason
+        key = record.key()
+        if not key:
+            return reason
+        event["model"] = key.decode("utf-8", "replace")
+        return self.partition.predict(event) if kind == PREDICTIONS else self.partition.label(event)
+
+    def _dead(self, kind: int, reason: Reason, record: Any) -> None:
+        self.partition.dead[KINDS[kind], reason.value] += 1
+        self.effects.dead_letters.append(DeadLetter(kind, reason, record))
+
+    def _stamp(self, kind: int, offset: int) -> None:
+        """Give what was told its source, and queue it for the next commit."""
+        told = self.partition.told
+        source = {"topic": self.topics[kind], "partition": self.number, "offset": offset}
+        revision = self.partition.objectives.revision
+        self.effects.alerts += [transition.document(source, revision) for transition in told]
+        told.clear()
+
+    def take_effects(self) -> Effects:
+        """Hand over what has to be published with the next commit."""
+        effects, self.effects = self.effects, Effects()
+        return effects
+
+
+def _time_of(record: Any) -> int:
+    time: int = record.timestamp()[1]
+    return time
+
+
+__all__ = ["KINDS", "LABELS", "PREDICTIONS", "DeadLetter", "Effects", "Pipeline", "Poison"]
