@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import atexit
 import base64
+import fcntl
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -23,7 +25,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -33,6 +35,7 @@ from streamer.kafka_jars import LocalKafkaError, java, kafka_jars, update_digest
 Say = Callable[[str], None]
 
 HOST = "127.0.0.1"
+PORTS = range(15_000, 32_000)
 START_DEADLINE = 60.0
 STOP_DEADLINE = 20.0
 LOG_LINES_SHOWN = 15
@@ -81,6 +84,7 @@ class LocalKafka:
         self._ports = [port + index for index in range(nodes)] if port else free[nodes:]
         self._brokers: dict[int, _Broker] = {}
         self._classpath = ""
+        self._lock: BinaryIO | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -101,6 +105,7 @@ class LocalKafka:
             _refuse_used_port(port)
         atexit.register(self.stop)
         try:
+            self._claim()
             self._format()
             self._say("starting Kafka")
             for node in range(1, self.nodes + 1):
@@ -111,14 +116,20 @@ class LocalKafka:
             raise
 
     def stop(self) -> None:
-        """Stop all nodes, politely and then by force; remove a temporary data directory."""
+        """Stop all nodes; what lies in a temporary data directory goes, so there nobody is waited for."""
         atexit.unregister(self.stop)
         brokers, self._brokers = list(self._brokers.values()), {}
         for broker in brokers:
-            broker.process.terminate()
+            if self._temporary:
+                broker.process.kill()
+            else:
+                broker.process.terminate()
         deadline = time.monotonic() + STOP_DEADLINE
         for broker in brokers:
             broker.end(deadline)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
         if self._temporary:
             shutil.rmtree(self.data_dir, ignore_errors=True)
 
@@ -146,9 +157,21 @@ class LocalKafka:
     ) -> None:
         self.stop()
 
+    def _claim(self) -> None:
+        """Take the data directory for us alone: two Kafkas on one would corrupt each other's logs."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (self.data_dir / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise LocalKafkaError(
+                f"another Kafka runs on {self.data_dir}: stop it, or choose another directory"
+            ) from None
+        self._lock = lock
+
     def _format(self) -> None:
         """Give every new data directory the cluster's id, and write the nodes' properties."""
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         id_file = self.data_dir / "cluster-id"
         if not id_file.exists():
             id_file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
@@ -218,8 +241,14 @@ class LocalKafka:
         command = self._java("kafka.Kafka", str(self._properties_file(node)))
         with self.log_file(node).open("ab") as log:
             # Its own session: Ctrl-C in the terminal reaches us, and we stop the broker when done with it.
+            # It inherits the lock, which so lasts as long as the broker even if we are killed.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=() if self._lock is None else (self._lock.fileno(),),
             )
         self._brokers[node] = _Broker(process)
 
@@ -256,8 +285,6 @@ class LocalKafka:
             cure = f"The disk that holds {self.data_dir} is full"
         elif "OutOfMemoryError" in text or "reserve enough space" in text:
             cure = f"There is not enough memory for a heap of {self.heap}"
-        elif "Failed to acquire lock" in text:
-            cure = f"Another Kafka runs on {self.data_dir}: stop it, or choose another directory"
         return LocalKafkaError(f"Kafka (node {node}) {what}.\n{text}\n{cure}.")
 
 
@@ -288,15 +315,23 @@ class _Broker:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that were free a moment ago, all different."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
+    """Ports of the loopback address that were free a moment ago, all different.
+
+    They lie below the range from which the system serves outgoing
+    connections: a client that keeps trying to reach a stopped broker could
+    otherwise be given the broker's own port.
+    """
+    ports: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(ports) == count:
+            break
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        ports.append(port)
+    return ports
 
 
 def _refuse_used_port(port: int) -> None:
@@ -313,7 +348,7 @@ def _refuse_used_port(port: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """python -m streamer.local fetch | update-digests."""
+    """Run as ``python -m streamer.local fetch``, or ``update-digests`` after a change of version."""
     try:
         match arguments:
             case ["fetch"]:

@@ -50,4 +50,6 @@ def topics(bootstrap: str) -> Iterator[TopicsFactory]:
     yield make
     if made:
         # Hundreds of idle partitions would slow the broker down for the tests that follow.
-        AdminClient({**conf, "log_level": 0}).delete_topics(made)
+        admin = AdminClient({**conf, "log_level": 0})
+        for future in admin.delete_topics(made).values():
+            future.result(30)

@@ -188,6 +188,12 @@ class ModelSpec:
     alert_feature_values: bool = False
     fields: FieldMap = field(default_factory=FieldMap)
 
+    @property
+    def every_window(self) -> tuple[WindowSpec, ...]:
+        """The windows asked for, those that objectives need, and the lifetime, which histograms need."""
+        needed = (t.window for t in self.thresholds if t.signal != SILENCE)
+        return tuple(dict.fromkeys((*self.windows, *needed, LIFETIME)))
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -66,8 +66,8 @@ class VersionMonitor:
         self._judged_labels = self._judged_predictions = 0
         self._saved: tuple[int, ...] = ()
 
-        self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.windows}
-        self.traffic: dict[str, Window] = {w.name: build_window(w, LATENCY_BINS + 1) for w in spec.windows}
+        self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.every_window}
+        self.traffic: dict[str, Window] = {w.name: build_window(w, LATENCY_BINS + 1) for w in spec.every_window}
         self.profile = Profile(limits.max_features) if spec.profile_features else None
         self.thresholds = [
             ThresholdRule(t, spec.model, version) for t in spec.thresholds if t.signal != "silence"

@@ -23,7 +23,8 @@ def conf(bootstrap: str) -> dict[str, str]:
 
 
 def make(conf: dict[str, str], *topics: NewTopic) -> None:
-    for future in AdminClient(conf).create_topics(list(topics)).values():
+    admin = AdminClient(conf)
+    for future in admin.create_topics(list(topics)).values():
         future.result(10)
 
 

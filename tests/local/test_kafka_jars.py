@@ -41,7 +41,7 @@ def test_an_altered_jar_is_named_with_the_cure(jars: list[Path]) -> None:
 
 
 def test_a_jar_that_nobody_locked_is_refused(jars: list[Path]) -> None:
-    with pytest.raises(LocalKafkaError, match="two.jar is not among the locked jars"):
+    with pytest.raises(LocalKafkaError, match=r"two\.jar is not among the locked jars"):
         verify(jars, digests(jars[:1]))
 
 

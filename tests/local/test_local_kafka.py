@@ -1,4 +1,4 @@
-"""The Kafka of the demo and the tests: it starts, keeps its data, says what went wrong, leaves nothing behind."""
+"""The Kafka of the demo and the tests: it starts, keeps data, says what is wrong, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ def test_data_outlives_a_stop_a_kill_and_another_owner(tmp_path: Path) -> None:
     with LocalKafka(tmp_path) as kafka:
         make_topic(kafka, "kept")
         write(kafka, "kept", b"before the kill")
+        with pytest.raises(LocalKafkaError, match=f"another Kafka runs on {tmp_path}"):
+            LocalKafka(tmp_path).start()
         kafka.kill()
         kafka.restart()
         write(kafka, "kept", b"after the kill")
@@ -104,11 +106,11 @@ def test_a_port_in_use_is_named() -> None:
 
 
 def test_a_broker_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    with (
-        LocalKafka(tmp_path),
-        pytest.raises(LocalKafkaError, match=r"(?s)exited with status.*Another Kafka runs on"),
-    ):
+    (tmp_path / "node-1").mkdir()
+    (tmp_path / "node-1" / "meta.properties").write_text("version=1\ncluster.id=elsewhere\nnode.id=7\n")
+    with pytest.raises(LocalKafkaError, match=r"(?s)exited with status 1.*node.id.*whole log") as caught:
         LocalKafka(tmp_path).start()
+    assert str(tmp_path / "node-1.log") in str(caught.value)
 
 
 def test_a_chosen_port_is_the_address() -> None:
@@ -123,8 +125,9 @@ def test_no_broker_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
     )
     assert owner.stdin is not None
     assert owner.stdout is not None
-    address = owner.stdout.readline().strip()
     try:
+        address = owner.stdout.readline().strip()
+        assert address, "the owner did not start"
         assert not refuses_connections(address)
     finally:
         os.kill(owner.pid, signal.SIGKILL)

@@ -1,0 +1,89 @@
+"""What every Kafka client of ours has in common: settings, and what an error means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+log = logging.getLogger("streamer.kafka")
+ClientConfig = Mapping[str, Any]
+
+LARGEST_STATE_RECORD = 8 * 1024 * 1024
+
+
+class Verdict(StrEnum):
+    """What an error of a transaction asks for."""
+
+    RETRY = "retry"
+    ABORT = "abort"
+    FENCED = "fenced"
+
+
+def verdict_of(error: KafkaError) -> Verdict:
+    """Retriable: the same call again. Abortable: abort, send the same again. Else: not ours any more."""
+    if error.retriable():
+        return Verdict.RETRY
+    if error.txn_requires_abort():
+        return Verdict.ABORT
+    return Verdict.FENCED
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    error: KafkaError = exception.args[0]
+    return error
+
+
+def reader_config(base: ClientConfig, group: str) -> dict[str, Any]:
+    """A consumer that is assigned by hand and reads only what is committed."""
+    return {
+        "fetch.queue.backoff.ms": 2,  # the default sleeps a whole second whenever its queues are full
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 32_768,
+        **base,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "logger": log,
+    }
+
+
+def member_config(base: ClientConfig, group: str, session_timeout_ms: int, instance: str | None) -> dict[str, Any]:
+    """The consumer that is in the group and reads nothing."""
+    config = {
+        **base,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": session_timeout_ms,
+        "heartbeat.interval.ms": max(200, session_timeout_ms // 10),
+        "logger": log,
+    }
+    return config | ({"group.instance.id": instance} if instance else {})
+
+
+def producer_config(base: ClientConfig, transactional_id: str) -> dict[str, Any]:
+    """The producer of one partition's transactions."""
+    return {
+        "compression.type": "lz4",
+        "linger.ms": 0,
+        **base,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": 10_000,  # how long a hung worker can hold back a read_committed subscriber
+        "message.max.bytes": LARGEST_STATE_RECORD,
+        "logger": log,
+    }
+
+
+def close_quietly(consumer: Consumer) -> None:
+    """Close a client whose broker may be gone already."""
+    try:
+        consumer.close()
+    except (KafkaException, RuntimeError) as error:
+        log.debug("closing: %s", error)
