@@ -20,6 +20,7 @@ from river.base import DriftDetector
 from streamer.domain.objectives import DetectorSpec
 
 RECENT = 50
+_INF = math.inf
 ADWIN_STATE_LIMIT = 1 << 20
 
 
@@ -136,7 +137,7 @@ class SignalWatch:
 
     def update(self, x: float) -> list[Detection] | None:
         """Feed one value; the alarms it raised, None where there were none."""
-        if not -math.inf < x < math.inf:
+        if not -_INF < x < _INF:
             self.refused += 1
             return None
         self.seen += 1

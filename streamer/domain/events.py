@@ -1,7 +1,7 @@
 """The event contract, as checks on decoded values; ``docs/events.md`` is its text.
 
-The checks answer with the value or with the reason of a dead letter, never
-with an exception: a bad record is ordinary.
+A check answers with the value or raises ``Refused`` with the reason of the
+dead letter, which ``partition`` turns into an answer: a bad record is ordinary.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
 
 
+class Refused(Exception):
+    """A record that cannot be used; raising keeps the path of good records free of checks."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
 CURES: Mapping[Reason, str] = {
     Reason.UNDECODABLE: "the value is not JSON in UTF-8",
     Reason.NOT_AN_OBJECT: "the value is JSON, but not an object",
@@ -53,39 +61,49 @@ CURES: Mapping[Reason, str] = {
 }
 
 
-def read_timestamp(value: Any, latest_ms: int) -> int | Reason:
-    """Epoch ms of an RFC 3339 text or a bare number; ``latest_ms`` bounds the future."""
+def read_timestamp(value: Any, latest_ms: int) -> int:
+    """Epoch ms of an RFC 3339 text or a bare number; ``latest_ms`` bounds the future.
+
+    Raises:
+        Refused: not a time, seconds, or too far in the future.
+    """
     if type(value) is int or type(value) is float:
         if value < SECONDS_LIMIT:
-            return Reason.TIMESTAMP_SECONDS if value >= 0 else Reason.INVALID_FIELD
+            raise Refused(Reason.TIMESTAMP_SECONDS if value >= 0 else Reason.INVALID_FIELD)
         if not value < LATEST_MS:
-            return Reason.INVALID_FIELD
+            raise Refused(Reason.INVALID_FIELD)
         time = int(value)
     elif type(value) is str and 10 < len(value) <= 40:
         try:
             moment = datetime.fromisoformat(value)
             time = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
         except (ValueError, OverflowError):
-            return Reason.INVALID_FIELD
+            raise Refused(Reason.INVALID_FIELD) from None
         if time < 0:
-            return Reason.INVALID_FIELD
+            raise Refused(Reason.INVALID_FIELD)
     else:
-        return Reason.INVALID_FIELD
-    return Reason.TIMESTAMP_FUTURE if time > latest_ms else time
+        raise Refused(Reason.INVALID_FIELD)
+    if time > latest_ms:
+        raise Refused(Reason.TIMESTAMP_FUTURE)
+    return time
 
 
-def read_id(value: Any) -> str | None:
-    """A prediction's id as text; whole numbers are taken too. None: not an id."""
-    if type(value) is int:
-        value = str(value) if -(10**18) < value < 10**18 else None
-    return value if type(value) is str and 0 < len(value) <= MAX_ID else None
-
-
-def read_name(value: Any, limit: int = MAX_NAME) -> str | None:
-    """The name of a model or version: text without control characters, or a number."""
+def read_id(value: Any) -> str:
+    """A prediction's id as text; whole numbers are taken too. Raises Refused."""
     if type(value) is int and -(10**18) < value < 10**18:
         value = str(value)
-    return value if type(value) is str and 0 < len(value) <= limit and value.isprintable() else None
+    if type(value) is str and 0 < len(value) <= MAX_ID:
+        return value
+    raise Refused(Reason.INVALID_FIELD)
+
+
+def read_name(value: Any, limit: int = MAX_NAME) -> str:
+    """The name of a model or version: text without control characters, or a number. Raises Refused."""
+    if type(value) is int and -(10**18) < value < 10**18:
+        value = str(value)
+    if type(value) is str and 0 < len(value) <= limit and value.isprintable():
+        return value
+    raise Refused(Reason.INVALID_FIELD)
 
 
 def remap(event: Mapping[str, Any], paths: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, Any]:

@@ -15,7 +15,16 @@ from typing import Any
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import NO_SCORE, SCORE_EDGES
 from streamer.domain.classes import Classes, canonical
-from streamer.domain.events import Reason, read_id, read_name, read_timestamp, remap
+from streamer.domain.events import (
+    MAX_ID,
+    SECONDS_LIMIT,
+    Reason,
+    Refused,
+    read_id,
+    read_name,
+    read_timestamp,
+    remap,
+)
 from streamer.domain.join import EXPIRED, TIME_BITS, TIME_MASK
 from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Task
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
@@ -24,12 +33,11 @@ from streamer.domain.version import CLASS_BITS, VersionMonitor
 
 MAX_VERSION = 100
 MAX_NUMBER = 1e100
-SECONDS_LIMIT = 10**11
+MAX_LATENCY = 1e12
 OTHER_VERSION = "other"
+_NUMBERS = (float, int)
 _DOUBLE = struct.Struct("<d")
 _BITS = struct.Struct("<Q")
-_CLASS_SHIFT = TIME_BITS + 16
-_NUMBER_SHIFT = TIME_BITS + 64
 
 
 @dataclass(slots=True)
@@ -61,6 +69,8 @@ class ModelMonitor:
         ]
         self._saved: tuple[Any, ...] = ()
         self._every: list[VersionMonitor] = []
+        self._many = False
+        self.table: dict[Any, int] = {}
         if self.task is not None:
             self.decide(self.task)
 
@@ -71,70 +81,64 @@ class ModelMonitor:
             self.classes = Classes.binary(self.spec)
         elif task == "multiclass":
             self.classes = Classes.multiclass(self.spec, learnt)
+        self.table = self.classes.table if self.classes is not None else {}
 
-    def _settle(self, raw: Any, event: Mapping[str, Any]) -> bool:
+    def _settle(self, raw: Any, event: Mapping[str, Any]) -> None:
         """Judge by the first prediction what nobody declared; labels parked so far are read anew."""
-        task = _task_of(raw, event, Classes.binary(self.spec))
-        if task is None:
-            return False
-        self.decide(task)
+        self.decide(_task_of(raw, event, Classes.binary(self.spec)))
         for pid, (label, time, second) in list(self.parked.items()):
-            known = self.read_label(label)
-            if isinstance(known, Reason):
+            try:
+                self.parked[pid] = (self.read_label(label), time, second)
+                self.parked_new.append(pid)
+            except Refused:
                 del self.parked[pid]
                 self.parked_gone.append(pid)
                 self.labels.unmatched += 1
-            else:
-                self.parked[pid] = (known, time, second)
-                self.parked_new.append(pid)
-        return True
 
     # -- predictions ------------------------------------------------------------
 
-    def predict(self, event: dict[str, Any], latest_ms: int, now: int) -> Reason | list[Transition] | None:
+    def predict(self, event: dict[str, Any], latest_ms: int, now: int) -> list[Transition] | None:
         """Take one prediction. ``now``: record time in ms, by whole seconds.
 
         Returns:
-            The reason of a dead letter, or what it caused to be told, or None.
+            What it caused to be told, if anything.
+
+        Raises:
+            Refused: the record is a dead letter.
         """
         if self.spec.fields.prediction:
             event = remap(event, self.spec.fields.prediction)
         try:
             pid, time, raw = event["prediction_id"], event["timestamp"], event["prediction"]
         except KeyError:
-            return Reason.MISSING_FIELD
-        if type(pid) is not str or not 0 < len(pid) <= 256:
+            raise Refused(Reason.MISSING_FIELD) from None
+        if type(pid) is not str or not 0 < len(pid) <= MAX_ID:
             pid = read_id(pid)
-            if pid is None:
-                return Reason.INVALID_FIELD
         if type(time) is not int or not SECONDS_LIMIT <= time <= latest_ms:
             time = read_timestamp(time, latest_ms)
-            if isinstance(time, Reason):
-                return time
-        latency, features = event.get("latency_ms"), event.get("features")
-        if latency is not None and (type(latency) not in (float, int) or not 0 <= latency < 1e12):
-            return Reason.INVALID_FIELD
+        get = event.get
+        latency, features, score = get("latency_ms"), get("features"), get("score")
+        if latency is not None and (type(latency) not in _NUMBERS or not 0 <= latency < MAX_LATENCY):
+            raise Refused(Reason.INVALID_FIELD)
         if features is not None and type(features) is not dict:
-            return Reason.INVALID_FIELD
-        if self.task is None and not self._settle(raw, event):
-            return Reason.INVALID_FIELD
-        score = _score(event, self.task == "binary", self.classes)
-        if isinstance(score, Reason):
-            return score
+            raise Refused(Reason.INVALID_FIELD)
+        if self.task is None:
+            self._settle(raw, event)
+        if type(score) is not float or not 0.0 <= score <= 1.0:
+            score = _score(event, self.classes if self.task == "binary" else None)
         payload = self._payload(raw, score)
-        if isinstance(payload, Reason):
-            return payload
-        version = self._version(event.get("version"))
-        if version is None:
-            return Reason.INVALID_FIELD
+        try:
+            version = self.versions[get("version")]
+        except (KeyError, TypeError):
+            version = self._version(get("version"))
         table = version.table
         if pid in table.pending or pid in table.recent:
             version.duplicates += 1
             return None
         self.last_prediction = now
-        packed = (now // 1000 << table.shift) | time << (table.shift - TIME_BITS) | payload
         told = version.predict(time, score, latency, features, now)
-        if self.parked or len(self._every) > 1:
+        packed = (now // 1000 << table.shift) | time << (table.shift - TIME_BITS) | payload
+        if self.parked or self._many:
             label = self._known_label(pid, version)
             if label is not None:
                 joined = self._score(version, pid, packed, label[0], label[1], now)
@@ -143,38 +147,30 @@ class ModelMonitor:
         table.new.append(pid)
         return told
 
-    def _payload(self, raw: Any, score: float | None) -> int | Reason:
+    def _payload(self, raw: Any, score: float | None) -> int:
         if self.task == "regression":
-            if type(raw) not in (int, float) or not -MAX_NUMBER < raw < MAX_NUMBER:
-                return Reason.INVALID_FIELD
+            if type(raw) not in _NUMBERS or not -MAX_NUMBER < raw < MAX_NUMBER:
+                raise Refused(Reason.INVALID_FIELD)
             return int(_BITS.unpack(_DOUBLE.pack(raw))[0])
-        index = self._class_of(raw)
-        if index is None:
-            return Reason.UNKNOWN_CLASS
+        try:
+            index = self.table[raw]
+        except (KeyError, TypeError):
+            index = self._learn(raw)
         if self.task == "binary":
             return (NO_SCORE if score is None else bisect_right(SCORE_EDGES, score)) << CLASS_BITS | index
         return index
 
-    def _class_of(self, raw: Any) -> int | None:
-        classes = self.classes
-        assert classes is not None
-        try:
-            index = classes.table.get(raw)
-        except TypeError:
-            return None
-        return classes.learn(raw) if index is None else index
+    def _learn(self, raw: Any) -> int:
+        """The index of a class that is not in the table. Raises Refused."""
+        assert self.classes is not None
+        index = self.classes.learn(raw)
+        if index is None:
+            raise Refused(Reason.UNKNOWN_CLASS)
+        return index
 
-    def _version(self, raw: Any) -> VersionMonitor | None:
+    def _version(self, raw: Any) -> VersionMonitor:
         """The version of this name, made when it is new; beyond the limit they share one."""
-        try:
-            known = self.versions.get(raw)
-        except TypeError:
-            return None
-        if known is not None:
-            return known
         name = "" if raw is None else read_name(raw, MAX_VERSION)
-        if name is None:
-            return None
         if name not in self.versions and len(self._every) >= self.limits.max_versions:
             name = OTHER_VERSION
         return self.versions.get(name) or self.add_version(name)
@@ -186,6 +182,7 @@ class ModelMonitor:
         if name == "":
             self.versions[None] = version
         self._every.append(version)
+        self._many = len(self._every) > 1
         return version
 
     @property
@@ -208,25 +205,22 @@ class ModelMonitor:
 
     # -- labels -------------------------------------------------------------------
 
-    def label(self, event: dict[str, Any], latest_ms: int, now: int) -> Reason | list[Transition] | None:
+    def label(self, event: dict[str, Any], latest_ms: int, now: int) -> list[Transition] | None:
         """Take one label; the answer is as of ``predict``."""
         if self.spec.fields.label:
             event = remap(event, self.spec.fields.label)
         try:
             pid, time, raw = event["prediction_id"], event["timestamp"], event["label"]
         except KeyError:
-            return Reason.MISSING_FIELD
-        if type(pid) is not str or not 0 < len(pid) <= 256:
+            raise Refused(Reason.MISSING_FIELD) from None
+        if type(pid) is not str or not 0 < len(pid) <= MAX_ID:
             pid = read_id(pid)
-            if pid is None:
-                return Reason.INVALID_FIELD
         if type(time) is not int or not SECONDS_LIMIT <= time <= latest_ms:
             time = read_timestamp(time, latest_ms)
-            if isinstance(time, Reason):
-                return time
-        actual = self.read_label(raw)
-        if isinstance(actual, Reason):
-            return actual
+        try:
+            actual = self.table[raw]
+        except (KeyError, TypeError):
+            actual = self.read_label(raw)
         told: list[Transition] | None = None
         hit = False
         for version in self._every:
@@ -243,15 +237,17 @@ class ModelMonitor:
         return None
 
     def read_label(self, raw: Any) -> Any:
-        """The class index or number of a label, the raw class where the task is not known yet."""
+        """The class index or number of a label, the raw value while the task is not known. Raises Refused."""
         if self.task is None:
-            return raw if type(raw) in (str, int, float, bool) else Reason.INVALID_FIELD
+            if canonical(raw) is None:
+                raise Refused(Reason.INVALID_FIELD)
+            return raw
         if self.task == "regression":
-            if type(raw) not in (int, float) or not -MAX_NUMBER < raw < MAX_NUMBER:
-                return Reason.INVALID_FIELD
+            if type(raw) not in _NUMBERS or not -MAX_NUMBER < raw < MAX_NUMBER:
+                raise Refused(Reason.INVALID_FIELD)
             return float(raw)
-        index = self._class_of(raw)
-        return Reason.UNKNOWN_CLASS if index is None else index
+        known = self.table.get(raw) if canonical(raw) is not None else None
+        return self._learn(raw) if known is None else known
 
     def _label_alone(self, pid: str, actual: Any, time: int, now: int) -> None:
         """No prediction waits for it: a repeat, too late, or early."""
@@ -395,31 +391,29 @@ class ModelMonitor:
         return sum(rule.incident.state is State.FIRING for rule in rules)
 
 
-def _task_of(raw: Any, event: Mapping[str, Any], usual: Classes) -> Task | None:
-    """What a model that nobody declared seems to be, judged by its first prediction."""
+def _task_of(raw: Any, event: Mapping[str, Any], usual: Classes) -> Task:
+    """What a model that nobody declared seems to be, judged by its first prediction. Raises Refused."""
     if canonical(raw) is None:
-        return None
+        raise Refused(Reason.INVALID_FIELD)
     if type(raw) is float and "score" not in event:
         return "regression"
     return "binary" if raw in usual.table else "multiclass"
 
 
-def _score(event: Mapping[str, Any], binary: bool, classes: Classes | None) -> float | Reason | None:
-    """P(positive) of a binary model, the confidence in its answer of another."""
+def _score(event: Mapping[str, Any], classes: Classes | None) -> float | None:
+    """P(positive) of a binary model (``classes`` given), the confidence in its answer of another."""
     score = event.get("score")
     if score is None:
         every = event.get("scores")
         if every is None:
             return None
         if type(every) is not dict or not every:
-            return Reason.INVALID_FIELD
-        if binary and classes is not None:
+            raise Refused(Reason.INVALID_FIELD)
+        if classes is not None:
             score = next((p for name, p in every.items() if classes.table.get(name) == 1), None)
         else:
-            numbers = [p for p in every.values() if type(p) in (float, int)]
+            numbers = [p for p in every.values() if type(p) in _NUMBERS]
             score = max(numbers) if numbers else None
-        if score is None:
-            return Reason.INVALID_FIELD
-    if (type(score) is not float and type(score) is not int) or not 0 <= score <= 1:
-        return Reason.INVALID_FIELD
-    return score
+    if type(score) not in _NUMBERS or not 0 <= score <= 1:
+        raise Refused(Reason.INVALID_FIELD)
+    return float(score)

@@ -1,6 +1,6 @@
 """The windows of ``windows`` for regression: rows are (error, label) pairs of floats.
 
-Their sums are exact (``scores.Moments``), so a row that leaves a window leaves
+Their sums are exact (``moments.Moments``), so a row that leaves a window leaves
 no trace, and figures do not depend on how the rows were cut into batches.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamer.domain.objectives import WindowSpec
-from streamer.domain.scores import Moments
+from streamer.domain.moments import Moments
 from streamer.domain.windows import BLOCK_ROWS, PANES, Blocks, Head, Window
 
 Row = tuple[float, float]

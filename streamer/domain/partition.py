@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streamer.domain.alerts import Transition
-from streamer.domain.events import FUTURE_MS, Reason, read_name
+from streamer.domain.events import FUTURE_MS, Reason, Refused, read_name
 from streamer.domain.join import Changes, packed_bytes
 from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import Objectives
@@ -53,44 +53,44 @@ class Partition:
 
     def predict(self, event: dict[str, Any]) -> Reason | None:
         """Take one decoded prediction; a reason makes it a dead letter."""
-        model = self._model(event)
-        if isinstance(model, Reason):
-            return model
-        told = model.predict(event, self.latest_ms, self.now)
-        return self._collect(told) if told else None
+        try:
+            try:
+                model = self.models[event["model"]]
+            except (KeyError, TypeError):
+                model = self._model(event)
+            told = model.predict(event, self.latest_ms, self.now)
+        except Refused as refused:
+            return refused.reason
+        if told:
+            self.told += told
+        return None
 
     def label(self, event: dict[str, Any]) -> Reason | None:
         """Take one decoded label; a reason makes it a dead letter."""
-        model = self._model(event)
-        if isinstance(model, Reason):
-            return model
-        told = model.label(event, self.latest_ms, self.now)
-        return self._collect(told) if told else None
-
-    def _collect(self, told: Reason | list[Transition]) -> Reason | None:
-        if isinstance(told, Reason):
-            return told
-        self.told += told
+        try:
+            try:
+                model = self.models[event["model"]]
+            except (KeyError, TypeError):
+                model = self._model(event)
+            told = model.label(event, self.latest_ms, self.now)
+        except Refused as refused:
+            return refused.reason
+        if told:
+            self.told += told
         return None
 
-    def _model(self, event: dict[str, Any]) -> ModelMonitor | Reason:
-        try:
-            return self.models[event["model"]]
-        except KeyError:
-            raw = event.get("model")
-        except TypeError:
-            return Reason.INVALID_FIELD
+    def _model(self, event: dict[str, Any]) -> ModelMonitor:
+        """The model of an event, watched from now on when it is new. Raises Refused."""
+        raw = event.get("model")
         if raw is None:
-            return Reason.MISSING_FIELD
+            raise Refused(Reason.MISSING_FIELD)
         name = read_name(raw)
-        if name is None:
-            return Reason.INVALID_FIELD
         if name in self.models:
             return self.models[name]
         if not self.at_home(name):
-            return Reason.MISPLACED
+            raise Refused(Reason.MISPLACED)
         if len(self.models) >= self.objectives.limits.max_models:
-            return Reason.CAPACITY
+            raise Refused(Reason.CAPACITY)
         return self._add(name)
 
     # -- time ------------------------------------------------------------------------

@@ -44,7 +44,9 @@ class Profile:
             return
         self.pending = []
         self.rows += len(batch)
-        if not self._count_alike(batch):
+        if not self._names:
+            self._count_one(batch.pop())
+        if batch and not self._count_alike(batch):
             for features in batch:
                 self._count_one(features)
 

@@ -1,8 +1,9 @@
-"""Every figure as a pure function of counts: scores, their bounds, latency quantiles.
+"""Every score of a classifier as a pure function of counts, with its bounds.
 
-Counts are arrays over the codes of ``bins``; regression keeps ``Moments``.
-All sums underneath are integers, so a figure does not depend on the order or
-the chunks in which rows came, and is the same to the last bit on any machine.
+Counts are arrays over the codes of ``bins``; ``moments`` holds the scores of
+regression, ``latency`` the quantiles. All sums underneath are integers, so a
+figure does not depend on the order or the chunks in which rows came, and is
+the same to the last bit on any machine.
 
 An undefined figure is None, never 0. ``confidence`` is the level of each
 one-sided bound (0.95: the truth lies below ``lower`` in at most one case of
@@ -12,8 +13,8 @@ twenty), None for no bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -22,13 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.domain.bins import (
-    LATENCY_EDGES,
     MAX_CLASSES,
     NO_SCORE,
     SCORE_BINS,
     SCORE_CENTERS,
     SCORE_EDGES,
-    latency_bin,
 )
 
 Counts = npt.NDArray[np.integer[Any]]
@@ -100,7 +99,7 @@ def _f1(tp: int, wrong: int, confidence: float | None) -> Estimate | None:
     return Estimate(2 * tp / (2 * tp + wrong), jaccard.n, lower, upper)
 
 
-def _half_width(variance: float, n: int, confidence: float | None, slope: float = 1.0) -> float | None:
+def half_width(variance: float, n: int, confidence: float | None, slope: float = 1.0) -> float | None:
     """Distance of either bound from a mean of ``n`` rows, by the central limit theorem.
 
     ``variance``: of the rows, divided by ``n``. ``slope``: derivative that
@@ -112,18 +111,18 @@ def _half_width(variance: float, n: int, confidence: float | None, slope: float 
     return slope * z_of(confidence) * math.sqrt(max(0.0, variance) / (n - 1))
 
 
-def _around(
+def around(
     value: float,
     n: int,
-    half_width: float | None,
+    reach: float | None,
     error: float = 0.0,
     least: float = -math.inf,
     most: float = math.inf,
 ) -> Estimate:
     """An estimate with bounds on both sides, kept within what the figure can be."""
-    if half_width is None:
+    if reach is None:
         return Estimate(value, n, error=error)
-    lower, upper = value - half_width - error, value + half_width + error
+    lower, upper = value - reach - error, value + reach + error
     return Estimate(value, n, max(least, lower), min(most, upper), error)
 
 
@@ -291,8 +290,8 @@ def _mean_loss(
     value = row_loss.value.total(negatives, positives) / n
     error = row_loss.error.total(negatives, positives) / n + row_loss.value.unit
     mean_square = row_loss.square.total(negatives, positives) / n
-    half_width = _half_width(mean_square - value * value, n, confidence)
-    return _around(value, n, half_width, error, least=0.0, most=worst)
+    reach = half_width(mean_square - value * value, n, confidence)
+    return around(value, n, reach, error, least=0.0, most=worst)
 
 
 def _log_loss(negatives: PerBin, positives: PerBin, confidence: float | None) -> Estimate | None:
@@ -364,259 +363,3 @@ def _macro(table: Counts, score: str) -> Estimate | None:
         return None
     figures = numerator[present] / np.maximum(denominator[present], 1)
     return Estimate(float(figures.mean()), int(actual.sum()))
-
-
-# -- regression --------------------------------------------------------------
-
-_FRACTION_BITS = 64
-_SCALE = 2.0**_FRACTION_BITS
-
-
-@dataclass(slots=True)
-class Moments:
-    """Sums over rows of a regression model; e = prediction - label, y = label.
-
-    Each sum is a Python integer in fixed point: values are taken to 2**-64
-    (5e-20), squares are in 2**-128, fourth powers in 2**-256. So order does
-    not matter and a row that is taken back leaves no trace. With floats a
-    single outlier of 1e6 would wipe out the fourth powers of a window of
-    ordinary rows, and one of 1e100 would leave NaN behind.
-    """
-
-    n: int = 0
-    sum_e: int = 0
-    sum_abs: int = 0
-    sum_sq: int = 0
-    sum_4: int = 0
-    sum_y: int = 0
-    sum_yy: int = 0
-
-    def update(self, e: float, y: float) -> None:
-        """Add a row. OverflowError on infinity and beyond 1e288, ValueError on NaN: nothing changes then."""
-        fixed_e, fixed_y = int(e * _SCALE), int(y * _SCALE)
-        square = fixed_e * fixed_e
-        self.n += 1
-        self.sum_e += fixed_e
-        self.sum_abs += abs(fixed_e)
-        self.sum_sq += square
-        self.sum_4 += square * square
-        self.sum_y += fixed_y
-        self.sum_yy += fixed_y * fixed_y
-
-    def revert(self, e: float, y: float) -> None:
-        """Take a row back that was added before; exact, in any order."""
-        fixed_e, fixed_y = int(e * _SCALE), int(y * _SCALE)
-        square = fixed_e * fixed_e
-        self.n -= 1
-        self.sum_e -= fixed_e
-        self.sum_abs -= abs(fixed_e)
-        self.sum_sq -= square
-        self.sum_4 -= square * square
-        self.sum_y -= fixed_y
-        self.sum_yy -= fixed_y * fixed_y
-
-    def merge(self, other: Moments) -> None:
-        """Add all rows of another window (a pane, a segment)."""
-        self.n += other.n
-        self.sum_e += other.sum_e
-        self.sum_abs += other.sum_abs
-        self.sum_sq += other.sum_sq
-        self.sum_4 += other.sum_4
-        self.sum_y += other.sum_y
-        self.sum_yy += other.sum_yy
-
-    def snapshot(self) -> list[str]:
-        """The sums in hexadecimal: they outgrow the 64 bits of msgpack and JSON."""
-        return [f"{total:x}" for total in astuple(self)]
-
-    @classmethod
-    def restore(cls, snapshot: Sequence[str]) -> Moments:
-        """The moments that ``snapshot`` wrote; ValueError or TypeError on anything else."""
-        n, sum_e, sum_abs, sum_sq, sum_4, sum_y, sum_yy = (int(total, 16) for total in snapshot)
-        return cls(n, sum_e, sum_abs, sum_sq, sum_4, sum_y, sum_yy)
-
-
-def regression_estimate(moments: Moments, score: str, confidence: float | None = None) -> Estimate | None:
-    """One score of a regression model over a window, in the unit of the label (R²: none).
-
-    MAE and bias (mean of prediction - label) have normal bounds from the
-    rows' variance; RMSE from that of the squares by the delta method; R² has
-    none. A single row has no bounds.
-
-    Args:
-        moments: the sums of the window.
-        score: one of ``REGRESSION_SCORES``.
-        confidence: level of each bound, None for no bounds.
-
-    Returns:
-        None without rows, for R² also while all labels are equal, and for
-        figures beyond the range of a float.
-
-    Raises:
-        ValueError: no such score.
-    """
-    figure = _REGRESSION.get(score)
-    if figure is None:
-        raise ValueError(f"no score {score!r}")
-    if moments.n == 0:
-        return None
-    try:
-        return figure(moments, confidence)
-    except OverflowError:
-        return None
-
-
-def _mean(total: int, n: int, power: int = 1) -> float:
-    """The mean of a sum of fixed-point values to the given power, rounded once."""
-    return total / (n << (_FRACTION_BITS * power))
-
-
-def _variance(total: int, squares: int, n: int, power: int = 1) -> float:
-    """Mean of the squares minus square of the mean; exact, so nothing cancels."""
-    return (n * squares - total * total) / (n * n << (_FRACTION_BITS * 2 * power))
-
-
-def _bias(moments: Moments, confidence: float | None) -> Estimate:
-    n = moments.n
-    half_width = _half_width(_variance(moments.sum_e, moments.sum_sq, n), n, confidence)
-    return _around(_mean(moments.sum_e, n), n, half_width)
-
-
-def _mae(moments: Moments, confidence: float | None) -> Estimate:
-    n = moments.n
-    half_width = _half_width(_variance(moments.sum_abs, moments.sum_sq, n), n, confidence)
-    return _around(_mean(moments.sum_abs, n), n, half_width, least=0.0)
-
-
-def _rmse(moments: Moments, confidence: float | None) -> Estimate:
-    n = moments.n
-    value = math.sqrt(_mean(moments.sum_sq, n, power=2))
-    slope = 0.5 / value if value else 0.0
-    half_width = _half_width(_variance(moments.sum_sq, moments.sum_4, n, power=2), n, confidence, slope)
-    return _around(value, n, half_width, least=0.0)
-
-
-def _r2(moments: Moments, confidence: float | None) -> Estimate | None:
-    n = moments.n
-    spread = n * moments.sum_yy - moments.sum_y**2
-    return Estimate(1.0 - n * moments.sum_sq / spread, n) if spread else None
-
-
-_REGRESSION: Mapping[str, Callable[[Moments, float | None], Estimate | None]] = {
-    "mae": _mae,
-    "rmse": _rmse,
-    "bias": _bias,
-    "r2": _r2,
-}
-
-# -- latency -----------------------------------------------------------------
-
-
-def quantile(counts: Counts, q: float) -> float | None:
-    """The ``q`` quantile (0 to 1) of latencies in milliseconds, None without rows.
-
-    As ``numpy.quantile``: linear between the two neighbouring rows, each of
-    them placed in its bin as if the bin's rows lay evenly. So it is off by at
-    most a bin's width (10 %). Rows above the last edge count as that edge.
-    """
-    placed = _quantile(counts.cumsum(), q)
-    return None if placed is None else placed[0]
-
-
-def latency_estimate(
-    counts: Counts, q: float, limit: float | None = None, confidence: float | None = None
-) -> Estimate | None:
-    """The ``q`` quantile of latencies in milliseconds with distribution-free bounds.
-
-    The lower bound is the latency below which the share of rows is just as
-    much under ``q`` as Wilson's interval allows, the upper bound likewise;
-    None where there are too few rows for an upper one. ``error``: width of
-    the widest bin used, infinite above the last edge.
-
-    Args:
-        counts: rows per latency bin, shape ``(LATENCY_BINS,)``.
-        q: the quantile, between 0 and 1.
-        limit: a threshold in milliseconds, or None. With it ``lower > limit``
-            is true exactly where ``exceeds`` is.
-        confidence: level of each bound, None for no bounds.
-    """
-    cumulative = counts.cumsum()
-    placed = _quantile(cumulative, q)
-    if placed is None:
-        return None
-    value, error = placed
-    n = int(cumulative[-1])
-    if confidence is None:
-        return Estimate(value, n, error=error)
-    low, high = _share_bounds(q, n, confidence)
-    lower = min(value, _latency_at(cumulative, low * n)) if low > 0.0 else 0.0
-    upper = max(value, _latency_at(cumulative, high * n)) if high < 1.0 else None
-    if limit is not None:
-        above = exceeds(counts, q, limit, confidence)
-        lower = max(lower, math.nextafter(limit, math.inf)) if above else min(lower, limit)
-    return Estimate(value, n, lower, upper, error)
-
-
-def exceeds(counts: Counts, q: float, limit: float, confidence: float | None) -> bool | None:
-    """Is the share of rows above ``limit`` milliseconds confidently more than ``1 - q``?
-
-    Confidently: Wilson's lower bound of that share is above ``1 - q``; with
-    ``confidence`` None the bare share. Exact where ``limit`` is one of
-    ``LATENCY_EDGES``, as any number of two digits is. Any other limit is
-    raised to the next edge, by less than 10 %: it may be missed, never held
-    as broken in error; a limit above the last edge is never exceeded.
-
-    Returns:
-        None without rows.
-    """
-    n = int(counts.sum())
-    if n == 0:
-        return None
-    below = int(counts[: latency_bin(limit) + 1].sum())
-    share = q if confidence is None else _share_bounds(q, n, confidence)[0]
-    return below < share * n
-
-
-def _share_bounds(q: float, n: int, confidence: float) -> tuple[float, float]:
-    """Shares of rows that are only just compatible with a true share ``q``.
-
-    Wilson's interval of a share holds ``q`` exactly as long as the share lies
-    between these two: his test, solved for the share.
-    """
-    half = z_of(confidence) * math.sqrt(q * (1.0 - q) / n)
-    return q - half, q + half
-
-
-def _quantile(cumulative: Counts, q: float) -> tuple[float, float] | None:
-    """The quantile and the width of the wider of the bins of its two neighbours."""
-    n = int(cumulative[-1])
-    if n == 0:
-        return None
-    position = q * (n - 1)
-    row = min(int(position), n - 1)
-    next_row = min(row + 1, n - 1)
-    first, second = _latency_at(cumulative, row + 0.5), _latency_at(cumulative, next_row + 0.5)
-    value = first + (second - first) * (position - row)
-    widths = (_bin_width(_bin_at(cumulative, rank + 0.5)) for rank in (row, next_row))
-    return value, max(widths)
-
-
-def _bin_at(cumulative: Counts, rank: float) -> int:
-    """The bin in which the running count reaches ``rank`` (above 0, at most all rows)."""
-    return int(cumulative.searchsorted(rank))
-
-
-def _latency_at(cumulative: Counts, rank: float) -> float:
-    """The latency at which the running count reaches ``rank``, its bin's rows evenly spread."""
-    index = _bin_at(cumulative, rank)
-    if index >= len(LATENCY_EDGES):
-        return LATENCY_EDGES[-1]
-    before = int(cumulative[index - 1]) if index else 0
-    low = LATENCY_EDGES[index - 1] if index else 0.0
-    return low + (LATENCY_EDGES[index] - low) * (rank - before) / (int(cumulative[index]) - before)
-
-
-def _bin_width(index: int) -> float:
-    if index >= len(LATENCY_EDGES):
-        return math.inf
-    return LATENCY_EDGES[index] - (LATENCY_EDGES[index - 1] if index else 0.0)

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamer.domain import scores
+from streamer.domain import latency, moments, scores
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import (
     BINARY_CODES,
@@ -81,7 +82,13 @@ class VersionMonitor:
             for d in spec.drift
             if d.signal.startswith("feature:")
         }
-        self._clear_buffers()
+        self._label_windows = list(self.windows.values())
+        self._traffic_windows = list(self.traffic.values())
+        self._rows: list[Any] = []
+        self._row_times: list[int] = []
+        self._lags: list[int] = []
+        self._latencies: list[float | None] = []
+        self._prediction_times: list[int] = []
 
     def _label_window(self, spec: WindowSpec) -> Window:
         if self.task == "regression":
@@ -91,13 +98,6 @@ class VersionMonitor:
     def _watch(self, signal: str, bounded: bool) -> SignalWatch | None:
         spec: DriftSpec | None = next((d for d in self.spec.drift if d.signal == signal), None)
         return None if spec is None else SignalWatch(spec.detectors, bounded)
-
-    def _clear_buffers(self) -> None:
-        self._rows: list[Any] = []
-        self._row_times: list[int] = []
-        self._lags: list[int] = []
-        self._latencies: list[float | None] = []
-        self._prediction_times: list[int] = []
 
     @property
     def rules(self) -> list[AnyRule]:
@@ -193,22 +193,30 @@ class VersionMonitor:
     def flush(self) -> None:
         """Count the buffered rows; figures do not depend on when."""
         if self._rows:
-            for window in self.windows.values():
-                window.extend(self._rows, self._row_times)
+            rows = self._rows if self.task == "regression" else np.array(self._rows, np.intp)
+            for window in self._label_windows:
+                window.extend(rows, self._row_times)
             lags = np.array(self._lags)
-            np.add.at(self.lag_counts, np.searchsorted(_LAG_BOUNDS_MS, lags), 1)
-            self.lag_sum_ms += int(np.maximum(lags, 0).sum())
+            np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
+            self.lag_sum_ms += int(lags.clip(0).sum())
+            self._rows, self._row_times, self._lags = [], [], []
         if self._latencies:
-            values = np.array(self._latencies, np.float64)
-            known = ~np.isnan(values)
-            self.latency_sum_us += int(np.rint(values[known] * 1000).astype(np.int64).sum())
-            codes = np.full(len(values), NO_LATENCY, np.intp)
-            codes[known] = latency_bins(values[known])
-            for window in self.traffic.values():
-                window.extend(codes, self._prediction_times)  # type: ignore[arg-type]
+            codes = self._latency_codes(np.array(self._latencies, np.float64))
+            for window in self._traffic_windows:
+                window.extend(codes, self._prediction_times)
+            self._latencies, self._prediction_times = [], []
         if self.profile is not None:
             self.profile.flush()
-        self._clear_buffers()
+
+    def _latency_codes(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        known = values == values  # a prediction without a latency is NaN here
+        if known.all():
+            self.latency_sum_us += int((values * 1000).round().sum())
+            return latency_bins(values)
+        codes = np.full(len(values), NO_LATENCY, np.intp)
+        codes[known] = latency_bins(values[known])
+        self.latency_sum_us += int((values[known] * 1000).round().sum())
+        return codes
 
     def evaluate_labels(self, now: int) -> list[Transition]:
         """Hold the labelled figures against their limits. ``now``: record time in ms."""
@@ -265,7 +273,7 @@ class VersionMonitor:
         """The figure of one objective, with its bounds."""
         if spec.signal in _QUANTILES:
             counts = self.traffic[spec.window.name].tally[:LATENCY_BINS]
-            return scores.latency_estimate(counts, _QUANTILES[spec.signal], spec.limit, spec.confidence)
+            return latency.latency_estimate(counts, _QUANTILES[spec.signal], spec.limit, spec.confidence)
         if spec.signal == "throughput":
             return self.throughput(spec.window.name)
         if spec.signal == "label_coverage":
@@ -274,7 +282,7 @@ class VersionMonitor:
         if self.task == "binary":
             return scores.binary_estimate(tally, spec.signal, spec.confidence)
         if self.task == "regression":
-            return scores.regression_estimate(tally, spec.signal, spec.confidence)
+            return moments.regression_estimate(tally, spec.signal, spec.confidence)
         klass = None
         if spec.klass is not None and self.classes is not None:
             klass = self.classes.table.get(spec.klass)

@@ -12,7 +12,8 @@ writes what changed and not the whole window.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from streamer.domain.objectives import WindowSpec
 
 Counts = NDArray[np.int64]
+Codes = NDArray[np.intp]
 Head = dict[str, Any]
 Blocks = dict[int, bytes | None]
 
@@ -36,8 +38,11 @@ class Window(Protocol):
 
     spec: WindowSpec
 
-    def extend(self, rows: Sequence[Any], times: Sequence[int]) -> None:
-        """Take rows in order; ``times`` are their event times in ms, never falling."""
+    def extend(self, rows: Any, times: Sequence[int]) -> None:
+        """Take rows in order: codes as an array of intp, or a list of float pairs.
+
+        ``times`` are their event times in ms, never falling.
+        """
 
     @property
     def tally(self) -> Any:
@@ -79,7 +84,7 @@ class LifetimeWindow:
         self._first: int | None = None
         self._last = 0
 
-    def extend(self, rows: Sequence[int], times: Sequence[int]) -> None:
+    def extend(self, rows: Codes, times: Sequence[int]) -> None:
         np.add.at(self.counts, rows, 1)
         if self._first is None:
             self._first = times[0]
@@ -110,24 +115,23 @@ class RollingWindow:
         self._seen = 0
         self._dirty: set[int] = set()
 
-    def extend(self, rows: Sequence[int], times: Sequence[int]) -> None:
-        codes = np.asarray(rows, _CODE)
-        size = self.spec.size
-        for start in range(0, len(codes), size):
-            self._replace(codes[start : start + size])
+    def extend(self, rows: Codes, times: Sequence[int]) -> None:
+        size, start = self.spec.size, 0
+        while start < len(rows):
+            at = self._seen % size
+            part = rows[start : start + size - at]
+            self._replace(at, part)
+            start += len(part)
 
-    def _replace(self, codes: NDArray[Any]) -> None:
-        size, at = self.spec.size, self._seen % self.spec.size
-        split = min(len(codes), size - at)
-        for begin, part in ((at, codes[:split]), (0, codes[split:])):
-            if len(part):
-                cells = slice(begin, begin + len(part))
-                if self._seen >= size:
-                    np.subtract.at(self.counts, self._ring[cells], 1)
-                np.add.at(self.counts, part, 1)
-                self._ring[cells] = part
-                self._seen += len(part)
-                self._dirty.update(range(begin // BLOCK_ROWS, (begin + len(part) - 1) // BLOCK_ROWS + 1))
+    def _replace(self, at: int, part: Codes) -> None:
+        """Put rows into the ring where they fit in one piece."""
+        end = at + len(part)
+        if self._seen >= self.spec.size:
+            np.subtract.at(self.counts, self._ring[at:end].astype(np.intp), 1)
+        np.add.at(self.counts, part, 1)
+        self._ring[at:end] = part
+        self._seen += len(part)
+        self._dirty.update(range(at // BLOCK_ROWS, (end - 1) // BLOCK_ROWS + 1))
 
     @property
     def tally(self) -> Counts:
@@ -174,7 +178,8 @@ class DurationWindow:
     """The last ``size`` milliseconds of event time, in ``PANES`` panes.
 
     It holds the pane that is filling and the full ones before it, so it
-    covers between ``size`` less one pane and ``size``.
+    covers between ``size`` less one pane and ``size``. A full pane keeps only
+    the cells that are not zero.
     """
 
     def __init__(self, spec: WindowSpec, codes: int) -> None:
@@ -182,81 +187,83 @@ class DurationWindow:
         self.counts: Counts = np.zeros(codes, np.int64)
         self._pane_ms = max(1, spec.size // PANES)
         self._kept = -(-spec.size // self._pane_ms)
-        self._panes: deque[tuple[int, Counter[int]]] = deque()
+        self._full: deque[tuple[int, bytes]] = deque()
+        self._pane: int | None = None
+        self._open: Counts = np.zeros(codes, np.int64)
         self._last_time = 0
         self._changed: Blocks = {}
 
-    def extend(self, rows: Sequence[int], times: Sequence[int]) -> None:
-        width, start, end = self._pane_ms, 0, len(rows)
+    def extend(self, rows: Codes, times: Sequence[int]) -> None:
+        width, start, end = self._pane_ms, 0, len(times)
         while start < end:
             pane = times[start] // width
-            stop = end
-            if times[end - 1] // width != pane:
-                stop = next(i for i in range(start, end) if times[i] // width != pane)
-            part = rows[start:stop]
-            self._open(pane).update(part)
+            stop = bisect_left(times, (pane + 1) * width, start)
+            if pane != self._pane:
+                self._turn(pane)
+            part = rows if stop - start == end else rows[start:stop]
+            np.add.at(self._open, part, 1)
             np.add.at(self.counts, part, 1)
             start = stop
         self._last_time = times[-1]
 
-    def _open(self, pane: int) -> Counter[int]:
-        panes = self._panes
-        if panes and panes[-1][0] == pane:
-            return panes[-1][1]
-        if panes:
-            self._changed[panes[-1][0]] = b""
-        while panes and panes[0][0] <= pane - self._kept:
-            gone, cells = panes.popleft()
-            np.subtract.at(self.counts, list(cells), list(cells.values()))
+    def _turn(self, pane: int) -> None:
+        """Close the pane that was filling and drop those that are too old."""
+        if self._pane is not None:
+            cells = _pack_cells(self._open)
+            self._full.append((self._pane, cells))
+            self._changed[self._pane] = cells
+            self._open[:] = 0
+        while self._full and self._full[0][0] <= pane - self._kept:
+            gone, cells = self._full.popleft()
+            codes, values = _unpack_cells(cells)
+            self.counts[codes] -= values
             self._changed[gone] = None
-        fresh: Counter[int] = Counter()
-        panes.append((pane, fresh))
-        return fresh
+        self._pane = pane
 
     @property
     def tally(self) -> Counts:
         return self.counts
 
     def span_ms(self) -> int:
-        return self._last_time - self._panes[0][0] * self._pane_ms if self._panes else 0
+        if self._pane is None:
+            return 0
+        first = self._full[0][0] if self._full else self._pane
+        return self._last_time - first * self._pane_ms
 
     def snapshot(self) -> tuple[Head, Blocks]:
-        blocks: Blocks = {}
-        closed = dict(self._panes)
-        for pane, mark in self._changed.items():
-            blocks[pane] = None if mark is None else _pack_cells(closed[pane])
-        self._changed = {}
-        head: Head = {"last_time": self._last_time, "panes": len(self._panes)}
-        if self._panes:
-            head["open"] = [self._panes[-1][0], _pack_cells(self._panes[-1][1])]
+        blocks, self._changed = self._changed, {}
+        head: Head = {"last_time": self._last_time, "full": len(self._full), "pane": self._pane}
+        head["open"] = _pack_cells(self._open)
         return head, blocks
 
     def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
-        self._last_time = head["last_time"]
-        self._panes = deque((pane, _unpack_cells(blocks[pane])) for pane in sorted(blocks))
-        if "open" in head:
-            self._panes.append((head["open"][0], _unpack_cells(head["open"][1])))
-        if len(self._panes) != head["panes"]:
-            raise ValueError(f"{len(self._panes)} panes where {head['panes']} were expected")
+        self._last_time, self._pane = head["last_time"], head["pane"]
+        self._full = deque(sorted(blocks.items()))
+        if len(self._full) != head["full"]:
+            raise ValueError(f"{len(self._full)} full panes where {head['full']} were expected")
         self.counts = np.zeros(len(self.counts), np.int64)
-        for _, cells in self._panes:
-            if cells and max(cells) >= len(self.counts):
+        self._open = np.zeros(len(self.counts), np.int64)
+        for cells in [*(cells for _, cells in self._full), head["open"]]:
+            codes, values = _unpack_cells(cells)
+            if len(codes) and int(codes.max()) >= len(self.counts):
                 raise ValueError("a code outside the window's range")
-            np.add.at(self.counts, list(cells), list(cells.values()))
+            self.counts[codes] += values
+        codes, values = _unpack_cells(head["open"])
+        self._open[codes] = values
 
 
-def _pack_cells(cells: Counter[int]) -> bytes:
-    """Codes as 2 bytes each, then counts as 4 bytes each."""
-    codes = np.fromiter(cells, _CODE, len(cells))
-    return codes.tobytes() + np.fromiter(cells.values(), "<u4", len(cells)).tobytes()
+def _pack_cells(counts: Counts) -> bytes:
+    """The cells that are not zero: codes as 2 bytes each, then counts as 4 bytes each."""
+    codes = np.flatnonzero(counts)
+    return codes.astype(_CODE).tobytes() + counts[codes].astype("<u4").tobytes()
 
 
-def _unpack_cells(data: bytes) -> Counter[int]:
+def _unpack_cells(data: bytes) -> tuple[Codes, Counts]:
     if len(data) % 6:
         raise ValueError("a pane's bytes do not fit its cells")
     n = len(data) // 6
-    codes = np.frombuffer(data[: 2 * n], _CODE)
-    return Counter(dict(zip(codes.tolist(), np.frombuffer(data[2 * n :], "<u4").tolist(), strict=True)))
+    codes, values = np.frombuffer(data[: 2 * n], _CODE), np.frombuffer(data[2 * n :], "<u4")
+    return codes.astype(np.intp), values.astype(np.int64)
 
 
 def build_window(spec: WindowSpec, codes: int) -> Window:

@@ -15,15 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from streamer.domain import bins, scores
+from streamer.domain import bins, latency, scores
 from streamer.domain.objectives import BINARY_SCORES, MULTICLASS_SCORES, REGRESSION_SCORES
-from streamer.domain.scores import (
-    Estimate,
-    Moments,
-    binary_estimate,
-    multiclass_estimate,
-    regression_estimate,
-)
+from streamer.domain.moments import Moments, regression_estimate
+from streamer.domain.scores import Estimate, binary_estimate, multiclass_estimate
 
 Row = tuple[int, int]
 bits = st.integers(0, 1)
@@ -449,14 +444,14 @@ def test_one_sided_regression_bounds_miss_the_truth_as_rarely_as_they_say(score:
 
 @given(latency_rows, shares)
 def test_a_latency_quantile_is_within_a_bins_width_of_numpy(values: list[float], q: float) -> None:
-    found = scores.quantile(latency_counts(values), q)
+    found = latency.quantile(latency_counts(values), q)
     assert found is not None
     assert found == pytest.approx(np.quantile(values, q), rel=0.1 + 1e-9)
 
 
 @given(latency_rows, shares)
 def test_the_error_of_a_latency_quantile_holds(values: list[float], q: float) -> None:
-    estimate = scores.latency_estimate(latency_counts(values), q)
+    estimate = latency.latency_estimate(latency_counts(values), q)
     assert estimate is not None
     assert estimate.n == len(values)
     assert abs(estimate.value - np.quantile(values, q)) <= estimate.error * (1 + 1e-9)
@@ -465,26 +460,26 @@ def test_the_error_of_a_latency_quantile_holds(values: list[float], q: float) ->
 @given(latency_rows)
 def test_latency_quantiles_rise(values: list[float]) -> None:
     counts = latency_counts(values)
-    found = [scores.quantile(counts, q) for q in np.linspace(0, 1, 21)]
+    found = [latency.quantile(counts, q) for q in np.linspace(0, 1, 21)]
     assert all(a is not None and b is not None and a <= b + 1e-9 for a, b in itertools.pairwise(found))
 
 
 def test_latencies_beyond_the_edges_stay_at_the_edges() -> None:
-    fast = scores.quantile(latency_counts([0.001] * 9), 0.5)
+    fast = latency.quantile(latency_counts([0.001] * 9), 0.5)
     assert fast is not None
     assert 0 < fast <= 0.01
-    slow = scores.latency_estimate(latency_counts([1e9] * 9), 0.5, 200_000.0, 0.95)
+    slow = latency.latency_estimate(latency_counts([1e9] * 9), 0.5, 200_000.0, 0.95)
     assert slow is not None
     assert (slow.value, slow.error) == (100_000.0, math.inf)
-    assert scores.exceeds(latency_counts([1e9] * 9), 0.5, 200_000.0, 0.95) is False
-    assert scores.exceeds(latency_counts([1e9] * 9), 0.5, 100_000.0, 0.95) is True
+    assert latency.exceeds(latency_counts([1e9] * 9), 0.5, 200_000.0, 0.95) is False
+    assert latency.exceeds(latency_counts([1e9] * 9), 0.5, 100_000.0, 0.95) is True
 
 
 def test_latency_figures_of_no_rows_are_undefined() -> None:
     none = latency_counts(np.array([]))
-    assert scores.quantile(none, 0.5) is None
-    assert scores.latency_estimate(none, 0.5, 250.0, 0.95) is None
-    assert scores.exceeds(none, 0.5, 250.0, 0.95) is None
+    assert latency.quantile(none, 0.5) is None
+    assert latency.latency_estimate(none, 0.5, 250.0, 0.95) is None
+    assert latency.exceeds(none, 0.5, 250.0, 0.95) is None
 
 
 @given(
@@ -500,9 +495,9 @@ def test_a_limit_on_an_edge_is_exceeded_as_wilson_says(
     n = below + above
     bound = scores.wilson(above, n, confidence)[0]
     if n and abs(bound - (1 - q)) > 1e-12:
-        assert scores.exceeds(counts, q, 250.0, confidence) is (bound > 1 - q)
+        assert latency.exceeds(counts, q, 250.0, confidence) is (bound > 1 - q)
     if n:
-        assert scores.exceeds(counts, q, 250.0, None) is (below < q * n)
+        assert latency.exceeds(counts, q, 250.0, None) is (below < q * n)
 
 
 @given(latency_rows, st.sampled_from([0.5, 0.95, 0.99]), st.floats(0.01, 2e5), st.floats(0.6, 0.99))
@@ -510,16 +505,16 @@ def test_the_lower_bound_breaks_a_limit_exactly_when_it_is_exceeded(
     values: list[float], q: float, limit: float, confidence: float
 ) -> None:
     counts = latency_counts(values)
-    estimate = scores.latency_estimate(counts, q, limit, confidence)
+    estimate = latency.latency_estimate(counts, q, limit, confidence)
     assert estimate is not None
     assert estimate.lower is not None
-    assert (estimate.lower > limit) is scores.exceeds(counts, q, limit, confidence)
+    assert (estimate.lower > limit) is latency.exceeds(counts, q, limit, confidence)
     assert estimate.upper is None or estimate.upper >= estimate.value
 
 
 @given(latency_rows, st.floats(0.01, 2e5))
 def test_a_limit_between_edges_is_never_held_as_broken_in_error(values: list[float], limit: float) -> None:
-    if scores.exceeds(latency_counts(values), 0.5, limit, None):
+    if latency.exceeds(latency_counts(values), 0.5, limit, None):
         assert np.mean(np.array(values) > limit) > 0.5 - 1e-12
 
 
