@@ -104,7 +104,8 @@ class Checkpoint:
     """
 
     def __init__(self, codec: Codec, identity: Mapping[str, Any], max_dead_letter: int = 1_000_000) -> None:
-        self.codec, self.identity = codec, dict(identity)
+        self.codec = codec
+        self.identity: dict[str, Any] = codec.decode_cell(codec.encode_cell(dict(identity)))
         self.max_dead_letter = max_dead_letter
         self.ledger = Ledger()
         self.number = 0
@@ -150,9 +151,9 @@ class Checkpoint:
 
     def _effects(self, effects: Effects, pipeline: Pipeline) -> Iterable[OutRecord]:
         for alert in effects.alerts:
-            value = self.codec.encode_json(alert)
-            yield OutRecord("alerts", alert["fingerprint"].encode(), value)
-            yield OutRecord("reports", alert["model"].encode(), self.codec.encode_json({"type": "alert", **alert}))
+            report = self.codec.encode_json({"type": "alert", **alert})
+            yield OutRecord("alerts", alert["fingerprint"].encode(), self.codec.encode_json(alert))
+            yield OutRecord("reports", alert["model"].encode(), report)
         for letter in effects.dead_letters:
             yield self._dead_letter(letter, pipeline)
 
@@ -196,6 +197,7 @@ class Checkpoint:
                     f" (the group's offsets speak of commit {expected or 0}); was the state topic"
                     " deleted or truncated? Restore it from a backup, or begin anew under another --group"
                 )
+            self.ledger, self.number = Ledger(), 0
             return pipeline
         manifest = self._read_manifest(raw[manifest_key], pipeline.number)
         if expected is not None and manifest["commit"] < expected:
@@ -207,7 +209,7 @@ class Checkpoint:
         cells = self._read_cells(raw, manifest_key, manifest, pipeline.number)
         try:
             pipeline.partition.restore(manifest["partition"], cells)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:
             raise UntrustedState(
                 f"partition {pipeline.number}: the state does not fit together ({error!r}); bring back"
                 " a good copy of the state topic, or begin anew under another --group"
@@ -215,13 +217,17 @@ class Checkpoint:
         pipeline.positions = list(manifest["positions"])
         kind, offset = manifest["last"]
         pipeline._last = (kind, offset)
+        pipeline.stamp()
         self.number = manifest["commit"]
         return pipeline
 
     def _read_manifest(self, data: bytes, number: int) -> dict[str, Any]:
         check, body = data[:16], data[16:]
         if blake2b(body, digest_size=16).digest() != check:
-            raise UntrustedState(f"partition {number}: the manifest's checksum does not fit its bytes")
+            raise UntrustedState(
+                f"partition {number}: the manifest's checksum does not fit its bytes; bring back"
+                " a good copy of the state topic, or begin anew under another --group"
+            )
         manifest: dict[str, Any] = self.codec.decode_cell(body)
         if manifest["format"] != FORMAT:
             raise UntrustedState(

@@ -30,6 +30,8 @@ class Merger:
 
     def push(self, topic: int, records: Sequence[Any]) -> None:
         """A chunk has arrived."""
+        if not records:
+            return
         self._queues[topic].append(records)
         self._ended[topic] = False
 

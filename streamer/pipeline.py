@@ -75,9 +75,11 @@ class Pipeline:
         """Process records of one topic in order. Raises Poison where our own code fails."""
         partition = self.partition
         start, end = 0, len(records)
+        if not end:
+            return
         while start < end:
             if partition.advance(records[start].timestamp()[1]):
-                self._stamp(*self._last)
+                self.stamp()
             if records[-1].timestamp()[1] < partition.now + 1000:
                 stop = end
             else:
@@ -92,7 +94,7 @@ class Pipeline:
     def tick(self, now_ms: int) -> None:
         """Time passes at the head of both topics, with no record to say so."""
         if self.partition.advance(now_ms):
-            self._stamp(*self._last)
+            self.stamp()
             self.effects.order.append((-1, now_ms))
 
     def _feed(self, kind: int, records: Sequence[Any]) -> None:
@@ -141,6 +143,10 @@ class Pipeline:
     def _dead(self, kind: int, reason: Reason, record: Any) -> None:
         self.partition.dead[KINDS[kind], reason.value] += 1
         self.effects.dead_letters.append(DeadLetter(kind, reason, record))
+
+    def stamp(self) -> None:
+        """Name the last record as the source of what was told without one."""
+        self._stamp(*self._last)
 
     def _stamp(self, kind: int, offset: int) -> None:
         """Give what was told its source, and queue it for the next commit."""

@@ -138,7 +138,7 @@ class Incident:
         """Open an incident."""
         self.state, self.started_at, self.told = State.FIRING, now, value
         self.incidents += 1
-        self.identity = digest(rule.fingerprint, "incident", self.incidents)
+        self.identity = digest(rule.fingerprint, "incident", self.incidents, now)
         return self._step(rule, "firing", now, value, summary)
 
     def update(self, rule: Rule, now: int, value: float | None, summary: str) -> Transition:
@@ -161,9 +161,7 @@ class Incident:
         self.last_position = detection.position
         self.detections = [*self.detections[1 - MAX_DETECTIONS :], asdict(detection)]
 
-    def _step(
-        self, rule: Rule, status: Status, now: int, value: float | None, summary: str
-    ) -> Transition:
+    def _step(self, rule: Rule, status: Status, now: int, value: float | None, summary: str) -> Transition:
         self.transitions += 1
         evidence: dict[str, Any] = {}
         if self.detected:

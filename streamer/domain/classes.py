@@ -25,13 +25,18 @@ def canonical(value: Any) -> str | None:
 
 
 def _spellings(name: str) -> list[Any]:
-    """Every raw value that means this class; 1, 1.0 and True are one key of a dict."""
-    try:
-        number = float(name)
-        whole = str(int(number)) == name
-    except (ValueError, OverflowError):
-        return [name]
-    return [name, int(name)] if whole else [name, number]
+    """Every raw value that means this class; 1, 1.0 and True are one key of a dict.
+
+    "1.0" and "1e3" are texts of their own: a number has one spelling.
+    """
+    for kind in (int, float):
+        try:
+            number = kind(name)
+        except (ValueError, OverflowError):
+            continue
+        if canonical(number) == name:
+            return [name, number]
+    return [name]
 
 
 class Classes:

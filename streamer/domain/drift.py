@@ -101,10 +101,17 @@ class Watch:
         self.reset_at, self.reset_total = seen, total
         return Detection(self.spec.kind, seen, before, after, cut)
 
+    @property
+    def identity(self) -> list[Any]:
+        """What the state belongs to: River's detectors carry their parameters along."""
+        spec, scaled = self.spec, self.scaler is not None
+        parameters = [list(pair) for pair in spec.parameters]
+        return [spec.kind, parameters, *([spec.warm_up, spec.clip] if scaled else [])]
+
     def snapshot(self) -> dict[str, Any]:
         scaler = self.scaler
         return {
-            "kind": self.spec.kind,
+            "spec": self.identity,
             "reset": [self.reset_at, self.reset_total],
             "scaler": None if scaler is None else [scaler.n, scaler.mean, scaler.m2],
             "state": _detector_state(self.detector),
@@ -175,20 +182,20 @@ class SignalWatch:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what was snapshot; a detector that the file no longer names is forgotten."""
+        """Become what was snapshot; a detector that the file has changed begins anew."""
         self.seen, self.refused, self.total = state["seen"], state["refused"], state["total"]
         self.recent = deque(state["recent"], maxlen=RECENT)
-        kept = {saved["kind"]: saved for saved in state["watches"]}
         for watch in self.watches:
-            if watch.spec.kind in kept:
-                watch.restore(kept[watch.spec.kind])
+            saved = next((each for each in state["watches"] if each["spec"] == watch.identity), None)
+            if saved is not None:
+                watch.restore(saved)
             else:
                 watch.reset_at, watch.reset_total = self.seen, self.total
 
 
 def _build(spec: DetectorSpec) -> DriftDetector:
     kinds = {"adwin": drift.ADWIN, "page_hinkley": drift.PageHinkley}
-    return kinds[spec.kind](**dict(spec.parameters))  # type: ignore[arg-type]
+    return kinds[spec.kind](**dict(spec.parameters))
 
 
 def _detector_state(detector: DriftDetector) -> list[Any]:
@@ -214,7 +221,12 @@ def _restore_detector(detector: DriftDetector, state: list[Any]) -> None:
         # before, this bounds what is left.
         if not isinstance(core, bytes) or len(core) > ADWIN_STATE_LIMIT:
             raise ValueError("the bytes of an ADWIN are missing or too many")
-        detector._helper.__setstate__(core)
+        try:
+            detector._helper.__setstate__(core)
+        except BaseException as error:  # a panic of Rust is no Exception
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError("River cannot read the bytes of this ADWIN") from error
         detector._drift_detected = flag
         return
     n, mean, increase, decrease, low, high, flag = state

@@ -7,7 +7,7 @@ dead letter, which ``partition`` turns into an answer: a bad record is ordinary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,8 @@ MAX_NAME = 200
 SECONDS_LIMIT = 10**11
 LATEST_MS = 253_402_300_800_000
 FUTURE_MS = 5 * 60_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Reason(StrEnum):
@@ -76,7 +78,7 @@ def read_timestamp(value: Any, latest_ms: int) -> int:
     elif type(value) is str and 10 < len(value) <= 40:
         try:
             moment = datetime.fromisoformat(value)
-            time = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+            time = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
         except (ValueError, OverflowError):
             raise Refused(Reason.INVALID_FIELD) from None
         if time < 0:

@@ -28,16 +28,17 @@ def packed_bytes(payload_bits: int) -> int:
 class Changes:
     """What happened to one version's tables since the last commit.
 
-    ``added``: predictions that still wait. ``resolved``: ids with their label
+    ``gone``: ids that were resolved and are forgotten already. ``added``:
+    predictions that still wait. ``resolved``: ids with their label
     (``EXPIRED`` where none came), in order, with ``runs`` of (bucket, count).
+    ``kept``: how many recent ids there are, where some had to make room.
     """
 
+    gone: list[str] = field(default_factory=list)
     added: list[tuple[str, int]] = field(default_factory=list)
     resolved: list[tuple[str, Any]] = field(default_factory=list)
     runs: list[tuple[int, int]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.added) + len(self.resolved)
+    kept: int | None = None
 
 
 class JoinTable:
@@ -47,7 +48,7 @@ class JoinTable:
     ``pending`` and ``recent`` directly and append to ``new`` and ``done``.
     """
 
-    __slots__ = ("done", "done_noted", "new", "pending", "recent", "runs", "shift")
+    __slots__ = ("crowded", "done", "done_noted", "new", "pending", "recent", "runs", "shift")
 
     def __init__(self, payload_bits: int) -> None:
         self.shift = TIME_BITS + payload_bits
@@ -57,6 +58,7 @@ class JoinTable:
         self.new: list[str] = []
         self.done: list[str] = []
         self.done_noted = 0
+        self.crowded = False
 
     def note_bucket(self, bucket: int) -> None:
         """Everything resolved since the last call was resolved in this bucket."""
@@ -89,45 +91,71 @@ class JoinTable:
             del self.pending[pid]
         return gone
 
-    def forget(self, before: int, at_most: int) -> None:
-        """Drop recent ids resolved in buckets before this one, and all beyond ``at_most``."""
+    def forget(self, before: int) -> None:
+        """Drop recent ids resolved in buckets before this one."""
         drop = 0
         while self.runs and self.runs[0][0] < before:
             drop += self.runs.popleft()[1]
-        excess = len(self.recent) - drop - at_most
-        while excess > 0 and self.runs:
-            bucket, count = self.runs.popleft()
-            cut = min(excess, count)
-            drop, excess = drop + cut, excess - cut
-            if count > cut:
-                self.runs.appendleft((bucket, count - cut))
-        for pid in list(islice(self.recent, drop)):
+        self._drop(drop)
+
+    def crowd_out(self, count: int) -> int:
+        """Drop up to this many of the oldest recent ids that are in a bucket, to make room."""
+        left = count
+        while left > 0 and self.runs:
+            bucket, size = self.runs.popleft()
+            if size > left:
+                self.runs.appendleft((bucket, size - left))
+            left -= min(left, size)
+        self._drop(count - left)
+        self.crowded = self.crowded or left < count
+        return count - left
+
+    @property
+    def forgettable(self) -> int:
+        """How many recent ids are in a bucket."""
+        return len(self.recent) + self.done_noted - len(self.done)
+
+    def _drop(self, count: int) -> None:
+        for pid in list(islice(self.recent, count)):
             del self.recent[pid]
 
     def take_changes(self, bucket: int) -> Changes:
         """What to write: called once per commit."""
         self.note_bucket(bucket)
         pending, recent = self.pending, self.recent
-        added = [(pid, pending[pid]) for pid in self.new if pid in pending]
-        resolved = [(pid, recent[pid]) for pid in self.done if pid in recent]
+        done = last_of_each(self.done)
+        gone = [pid for pid in done if pid not in recent]
+        added = [(pid, pending[pid]) for pid in last_of_each(self.new) if pid in pending]
+        resolved = [(pid, recent[pid]) for pid in done if pid in recent]
         runs = _last_runs(self.runs, len(resolved))
-        self.new, self.done, self.done_noted = [], [], 0
-        return Changes(added, resolved, runs)
+        kept = len(recent) if self.crowded else None
+        self.new, self.done, self.done_noted, self.crowded = [], [], 0, False
+        return Changes(gone, added, resolved, runs, kept)
 
     def everything(self) -> Changes:
         """The whole table, as if it had all been written for the first time."""
-        return Changes(list(self.pending.items()), list(self.recent.items()), list(self.runs))
+        return Changes([], list(self.pending.items()), list(self.recent.items()), list(self.runs))
 
     def apply(self, changes: Changes) -> None:
         """Replay what a commit wrote, in the order of the commits."""
+        for pid in changes.gone:
+            self.pending.pop(pid, None)
         self.pending.update(changes.added)
         for pid, label in changes.resolved:
             self.pending.pop(pid, None)
             self.recent[pid] = label
         self.runs.extend(changes.runs)
+        if changes.kept is not None:
+            self.crowd_out(len(self.recent) - changes.kept)
+            self.crowded = False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pending)
+
+
+def last_of_each(ids: list[str]) -> list[str]:
+    """Every id once, where it came last: an id may be forgotten and come back."""
+    return list(dict.fromkeys(reversed(ids)))[::-1]
 
 
 def _last_runs(runs: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int]]:

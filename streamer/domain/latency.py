@@ -10,6 +10,7 @@ import math
 from streamer.domain.bins import LATENCY_EDGES, latency_bin
 from streamer.domain.scores import Counts, Estimate, z_of
 
+
 def quantile(counts: Counts, q: float) -> float | None:
     """The ``q`` quantile (0 to 1) of latencies in milliseconds, None without rows.
 

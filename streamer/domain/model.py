@@ -10,6 +10,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from streamer.domain.alerts import State, Transition
@@ -54,8 +55,8 @@ class LabelCounts:
 class ModelMonitor:
     """All that one partition keeps about one model."""
 
-    def __init__(self, spec: ModelSpec, limits: Limits, born: int) -> None:
-        self.spec, self.limits, self.born = spec, limits, born
+    def __init__(self, spec: ModelSpec, limits: Limits, born: int, place: int = 0) -> None:
+        self.spec, self.limits, self.born, self.place = spec, limits, born, place
         self.task: Task | None = spec.task
         self.classes: Classes | None = None
         self.versions: dict[Any, VersionMonitor] = {}
@@ -64,9 +65,7 @@ class ModelMonitor:
         self.parked_new: list[str] = []
         self.parked_gone: list[str] = []
         self.last_prediction = 0
-        self.silence = [
-            ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE
-        ]
+        self.silence = [ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE]
         self._saved: tuple[Any, ...] = ()
         self._every: list[VersionMonitor] = []
         self._many = False
@@ -170,7 +169,7 @@ class ModelMonitor:
 
     def _version(self, raw: Any) -> VersionMonitor:
         """The version of this name, made when it is new; beyond the limit they share one."""
-        name = "" if raw is None else read_name(raw, MAX_VERSION)
+        name = "" if raw is None or raw == "" else read_name(raw, MAX_VERSION)
         if name not in self.versions and len(self._every) >= self.limits.max_versions:
             name = OTHER_VERSION
         return self.versions.get(name) or self.add_version(name)
@@ -281,20 +280,24 @@ class ModelMonitor:
 
     # -- time ------------------------------------------------------------------------
 
-    def tick(self, now: int) -> list[Transition]:
-        """A second of record time has passed: expiry, forgetting, and rules that wait for time."""
+    def tick(self, now: int, before: int) -> list[Transition]:
+        """A second of record time has passed: expiry, forgetting, and rules that wait for time.
+
+        ``now``: record time in ms. ``before``: the second that it was until now; what
+        was resolved since then belongs to that one, whenever a commit came between.
+        """
         told: list[Transition] = []
         spec, second = self.spec, now // 1000
         newest = max((v.last_prediction for v in self._every), default=0)
         for version in self._every:
             table = version.table
-            table.note_bucket(second)
+            table.note_bucket(before)
             oldest = table.oldest_bucket()
             limit = second - spec.label_wait_ms // 1000
             if oldest is not None and oldest < limit:
                 told += self._expire(version, table.expire(limit), "label_wait", now)
             if table.runs:
-                table.forget(second - spec.dedupe_ms // 1000, self.limits.max_recent)
+                table.forget(second - spec.dedupe_ms // 1000)
             told += version.tick(now, superseded=newest > version.last_prediction)
         if self.parked:
             self._unpark(second - spec.park_ms // 1000)
@@ -314,28 +317,28 @@ class ModelMonitor:
         version.expire(gone, reason)
         return []
 
-    def make_room(self, count: int, now: int) -> int:
-        """Expire up to this many of the oldest pending predictions of the fullest version."""
-        version = max(self._every, key=lambda v: len(v.table.pending))
-        gone = version.table.take_oldest(count)
-        version.expire(gone, "capacity")
-        return len(gone)
-
     def _unpark(self, before: int) -> None:
-        gone = []
-        for pid, (_, _, second) in self.parked.items():
-            if second >= before and len(self.parked) - len(gone) <= self.limits.max_parked:
+        """Give up labels that were parked before this second."""
+        count = 0
+        for _, _, second in self.parked.values():
+            if second >= before:
                 break
-            gone.append(pid)
+            count += 1
+        self.unpark_oldest(count)
+
+    def unpark_oldest(self, count: int) -> int:
+        """Give up to this many of the labels up that have waited longest; answers how many."""
+        gone = list(islice(self.parked, count))
         for pid in gone:
             del self.parked[pid]
         self.parked_gone += gone
         self.labels.unmatched += len(gone)
+        return len(gone)
 
     def _judge_silence(self, rule: ThresholdRule, now: int) -> list[Transition]:
         last = max(self.last_prediction, self.born)
         idle = Estimate(float(now - last), rule.spec.min_samples, None, None)
-        step = rule.evaluate(idle, 0, now, now)
+        step = rule.evaluate(idle, rule.spec.min_samples, 0, now, now)
         return [step] if step else []
 
     # -- state -------------------------------------------------------------------------
@@ -362,6 +365,7 @@ class ModelMonitor:
     def snapshot(self) -> dict[str, Any]:
         counts = self.labels
         state = {
+            "place": self.place,
             "born": self.born,
             "task": self.task,
             "classes": self.classes.names if self.classes else [],
@@ -382,7 +386,8 @@ class ModelMonitor:
         orphans = restore_rules(self.silence, state["silence"])
         for name in state["versions"]:
             self.add_version(name)
-        self._saved = self._mark()
+        if not orphans and self.place == state["place"]:
+            self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
 
     @property
@@ -393,16 +398,16 @@ class ModelMonitor:
 
 def _task_of(raw: Any, event: Mapping[str, Any], usual: Classes) -> Task:
     """What a model that nobody declared seems to be, judged by its first prediction. Raises Refused."""
-    if canonical(raw) is None:
-        raise Refused(Reason.INVALID_FIELD)
     if type(raw) is float and "score" not in event:
         return "regression"
+    if canonical(raw) is None:
+        raise Refused(Reason.INVALID_FIELD)
     return "binary" if raw in usual.table else "multiclass"
 
 
 def _score(event: Mapping[str, Any], classes: Classes | None) -> float | None:
     """P(positive) of a binary model (``classes`` given), the confidence in its answer of another."""
-    score = event.get("score")
+    score: Any = event.get("score")
     if score is None:
         every = event.get("scores")
         if every is None:

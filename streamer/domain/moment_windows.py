@@ -7,12 +7,12 @@ no trace, and figures do not depend on how the rows were cut into batches.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from streamer.domain.objectives import WindowSpec
 from streamer.domain.moments import Moments
+from streamer.domain.objectives import WindowSpec
 from streamer.domain.windows import BLOCK_ROWS, PANES, Blocks, Head, Window
 
 Row = tuple[float, float]
@@ -126,5 +126,10 @@ class MomentDuration:
 
 def build_moment_window(spec: WindowSpec) -> Window:
     """The moving part of a spec, for rows that are (error, label) pairs."""
-    kinds = {"last": MomentRolling, "duration": MomentDuration, "lifetime": MomentLifetime}
+    kinds: dict[str, Callable[[WindowSpec], Window]]
+    kinds = {
+        "last": MomentRolling,
+        "duration": MomentDuration,
+        "lifetime": MomentLifetime,
+    }
     return kinds[spec.kind](spec)

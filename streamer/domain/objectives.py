@@ -78,7 +78,11 @@ class ThresholdSpec:
     to stay broken before the alert fires. ``confidence``: level of the
     one-sided bound that has to break the limit, None for the bare figure.
     ``margin``: how far the figure has to come back behind the limit before
-    the alert resolves, in the signal's unit.
+    the alert resolves, in the signal's unit. ``min_samples``: how many rows
+    have to be in the window before it is judged at all, whatever share of
+    them a figure is made of (the predicted positives of precision): how sure
+    few rows make us is the matter of ``confidence``. For coverage the settled
+    predictions; for throughput those that the limit itself would have brought.
     """
 
     rule: str

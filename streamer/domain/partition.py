@@ -12,7 +12,7 @@ from typing import Any
 
 from streamer.domain.alerts import Transition
 from streamer.domain.events import FUTURE_MS, Reason, Refused, read_name
-from streamer.domain.join import Changes, packed_bytes
+from streamer.domain.join import Changes, last_of_each, packed_bytes
 from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import Objectives
 from streamer.domain.version import PAYLOAD_BITS, VersionMonitor
@@ -40,12 +40,14 @@ class Partition:
         self.told: list[Transition] = []
         self.segments: dict[int, int] = {}
         self.next_segment = 0
+        self._stale: list[Key] = []
         for name in objectives.models:
             if at_home(name):
                 self._add(name)
 
     def _add(self, name: str) -> ModelMonitor:
-        model = ModelMonitor(self.objectives.spec_for(name), self.objectives.limits, self.now)
+        spec, limits = self.objectives.spec_for(name), self.objectives.limits
+        model = ModelMonitor(spec, limits, self.now, len(self.models))
         self.models[name] = model
         return model
 
@@ -100,25 +102,38 @@ class Partition:
         now = record_ms // 1000 * 1000
         if now <= self.now:
             return False
-        self.now = now
+        before, self.now = self.now // 1000, now
         self.latest_ms = now + 1000 + FUTURE_MS
-        pending = 0
+        pending = parked = recent = 0
         for model in self.models.values():
             if not model.born:
                 model.born = now
-            self.told += model.tick(now)
+            self.told += model.tick(now, before)
+            parked += len(model.parked)
             for version in model.every_version:
                 pending += len(version.table.pending)
-        self._make_room(pending - self.objectives.limits.max_pending)
+                recent += len(version.table.recent)
+        limits = self.objectives.limits
+        excess = (pending - limits.max_pending, parked - limits.max_parked, recent - limits.max_recent)
+        if max(excess) > 0:
+            self._make_room(*excess)
         return True
 
-    def _make_room(self, excess: int) -> None:
-        while excess > 0:
-            fullest = max(
-                (m for m in self.models.values() if m.every_version),
-                key=lambda m: max(len(v.table.pending) for v in m.every_version),
-            )
-            excess -= fullest.make_room(excess, self.now)
+    def _make_room(self, pending: int, parked: int, recent: int) -> None:
+        """Let this many of each go: the oldest of whoever has most."""
+        everyone = [version for _, version in self.versions()]
+        while pending > 0:
+            version = max(everyone, key=lambda v: len(v.table.pending))
+            gone = version.table.take_oldest(pending)
+            version.expire(gone, "capacity")
+            pending -= len(gone)
+        while parked > 0:
+            parked -= max(self.models.values(), key=lambda m: len(m.parked)).unpark_oldest(parked)
+        while recent > 0:
+            dropped = max(everyone, key=lambda v: v.table.forgettable).table.crowd_out(recent)
+            if not dropped:
+                break
+            recent -= dropped
 
     # -- figures ------------------------------------------------------------------------
 
@@ -150,7 +165,8 @@ class Partition:
 
     def snapshot(self) -> tuple[dict[str, Any], Cells]:
         """The part of the manifest that is ours, and the cells that changed (None: gone)."""
-        cells: Cells = {}
+        cells: Cells = dict.fromkeys(self._stale)
+        self._stale = []
         self._snapshot_join(cells)
         for name, model in self.models.items():
             if model.changed:
@@ -187,7 +203,7 @@ class Partition:
             for version in model.every_version:
                 changes = version.table.take_changes(second)
                 writer.add(name, version, version.table.everything() if rewrite else changes)
-            new = model.parked if rewrite else dict.fromkeys(model.parked_new)
+            new = list(model.parked) if rewrite else last_of_each(model.parked_new)
             kept = [[pid, *model.parked[pid]] for pid in new if pid in model.parked]
             gone = [] if rewrite else model.parked_gone
             writer.add_parked(name, kept, gone)
@@ -207,35 +223,59 @@ class Partition:
                 _, model_name, version_name, window, block = key
                 windows = blocks.setdefault((model_name, version_name), {})
                 windows.setdefault(str(window), {})[int(block)] = value
-        for key, value in cells.items():
-            if key[0] == "model":
-                name = str(key[1])
-                model = self.models.get(name) or self._add(name)
-                self.told += model.restore(value, self.now)
-                for version in model.every_version:
-                    at = (name, version.version)
-                    self.told += version.restore(cells["version", *at], blocks.get(at, {}), self.now)
+        self._restore_models(cells, blocks)
+        self._stale = [key for key in cells if key[0] == "block" and not self._reads(key)]
         for number in sorted(self.segments):
             self._replay(cells["join", number])
         for model in self.models.values():
             for version in model.every_version:
                 self._forget(model, version, self.now // 1000)
 
+    def _restore_models(
+        self, cells: Mapping[Key, Any], blocks: Mapping[Key, dict[str, dict[int, bytes]]]
+    ) -> None:
+        """The saved models in the order in which they came, then those that are new in the file.
+
+        Their order decides in which order alerts of one second are told.
+        """
+        saved = {str(key[1]): value for key, value in cells.items() if key[0] == "model"}
+        declared, self.models = self.models, {}
+        for name in sorted(saved, key=lambda name: int(saved[name]["place"])):
+            model = self._add(name)
+            self.told += model.restore(saved[name], self.now)
+            for version in model.every_version:
+                at = (name, version.version)
+                self.told += version.restore(cells["version", *at], blocks.get(at, {}), self.now)
+        for name in declared:
+            if name not in self.models:
+                self._add(name)
+
+    def _reads(self, key: Key) -> bool:
+        """Is this block still part of a window? The objectives may have changed."""
+        kind, _, window = str(key[3]).partition("/")
+        model = self.models.get(str(key[1]))
+        version = None if model is None else model.versions.get(key[2])
+        if version is None:
+            return False
+        return window in (version.windows if kind == "labels" else version.traffic)
+
     def _forget(self, model: ModelMonitor, version: VersionMonitor, second: int) -> None:
         """Forget what had been forgotten by this second of record time."""
-        version.table.forget(second - model.spec.dedupe_ms // 1000, self.objectives.limits.max_recent)
+        version.table.forget(second - model.spec.dedupe_ms // 1000)
 
     def _replay(self, segment: Mapping[str, Any]) -> None:
-        for name, version_name, ids, packed, resolved, labels, runs in segment["versions"]:
+        for name, version_name, gone, ids, packed, resolved, labels, runs, kept in segment["versions"]:
             version = self.models[name].versions[version_name]
             self._forget(self.models[name], version, segment["second"])
             width = packed_bytes(PAYLOAD_BITS[version.task])
             values = [int.from_bytes(packed[i : i + width], "little") for i in range(0, len(packed), width)]
             version.table.apply(
                 Changes(
+                    gone,
                     list(zip(ids, values, strict=True)),
                     list(zip(resolved, labels, strict=True)),
                     [(bucket, count) for bucket, count in runs],
+                    kept,
                 )
             )
         for name, kept, gone in segment["parked"]:
@@ -259,21 +299,27 @@ class _SegmentWriter:
         self.rows = 0
 
     def add(self, model: str, version: VersionMonitor, changes: Changes) -> None:
-        """Append one version's changes, additions before what was resolved."""
-        added, resolved = changes.added, changes.resolved
+        """Append one version's changes in the order in which they have to be replayed."""
+        gone, added, resolved = changes.gone, changes.added, changes.resolved
         width = packed_bytes(PAYLOAD_BITS[version.task])
+        while gone:
+            room = SEGMENT_ROWS - self.rows
+            first, gone = gone[:room], gone[room:]
+            self._append(model, version, len(first), first, [], b"", [], [], [], None)
         while added:
             room = SEGMENT_ROWS - self.rows
             part, added = added[:room], added[room:]
             packed = b"".join([value.to_bytes(width, "little") for _, value in part])
-            self._append(model, version, len(part), [pid for pid, _ in part], packed, [], [], [])
+            self._append(model, version, len(part), [], [pid for pid, _ in part], packed, [], [], [], None)
         runs = list(changes.runs)
         while resolved:
             room = SEGMENT_ROWS - self.rows
             done, resolved = resolved[:room], resolved[room:]
             ids, labels = [pid for pid, _ in done], [label for _, label in done]
             mine, runs = _split_runs(runs, len(done))
-            self._append(model, version, len(done), [], b"", ids, labels, mine)
+            self._append(model, version, len(done), [], [], b"", ids, labels, mine, None)
+        if changes.kept is not None:
+            self._append(model, version, 1, [], [], b"", [], [], [], changes.kept)
 
     def _append(self, model: str, version: VersionMonitor, rows: int, *columns: Any) -> None:
         self.versions.append([model, version.version, *columns])
@@ -282,9 +328,16 @@ class _SegmentWriter:
             self.close()
 
     def add_parked(self, model: str, kept: list[Any], gone: list[str]) -> None:
-        if kept or gone:
-            self.parked.append([model, kept, gone])
-            self.rows += len(kept) + len(gone)
+        for start in range(0, len(gone), SEGMENT_ROWS):
+            self._append_parked(model, [], gone[start : start + SEGMENT_ROWS])
+        for start in range(0, len(kept), SEGMENT_ROWS):
+            self._append_parked(model, kept[start : start + SEGMENT_ROWS], [])
+
+    def _append_parked(self, model: str, kept: list[Any], gone: list[str]) -> None:
+        self.parked.append([model, kept, gone])
+        self.rows += len(kept) + len(gone)
+        if self.rows >= SEGMENT_ROWS:
+            self.close()
 
     def close(self) -> None:
         if self.rows:

@@ -45,7 +45,7 @@ class Profile:
         self.pending = []
         self.rows += len(batch)
         if not self._names:
-            self._count_one(batch.pop())
+            self._count_one(batch.pop(0))
         if batch and not self._count_alike(batch):
             for features in batch:
                 self._count_one(features)
@@ -71,7 +71,7 @@ class Profile:
             if value is None or (type(value) is float and not np.isfinite(value)):
                 if self._known(name):
                     self.missing[name] += 1
-            elif type(value) is float or type(value) is int:
+            elif type(value) is float or type(value) is int or (type(value) is bool and name in self.numeric):
                 if name in self.numeric or (self._known(name) and self._add_numeric(name)):
                     number = np.array([float(max(-1e300, min(1e300, value)))])
                     self.numeric[name][int(feature_bins(number)[0])] += 1

@@ -39,8 +39,8 @@ class ThresholdRule:
 
     It fires when the one-sided confidence bound breaks the limit (a bare
     ``min: 0.80`` at a true 0.81 would fire 24 times in 100,000 labels), once
-    there are ``min_samples`` rows and the hold is over. It resolves when the
-    figure itself is back behind the limit by the margin.
+    the hold is over. It resolves when the figure itself is back behind the
+    limit by the margin. Neither on fewer than ``min_samples`` rows.
     """
 
     def __init__(self, spec: ThresholdSpec, model: str, version: str | None) -> None:
@@ -63,6 +63,7 @@ class ThresholdRule:
 
     @property
     def counts_labels(self) -> bool:
+        """Is it judged when labels come, rather than predictions?"""
         return self.spec.signal not in PREDICTION_SIGNALS and self.spec.signal not in LABEL_SIGNALS
 
     def breaks(self, estimate: Estimate) -> bool:
@@ -78,12 +79,23 @@ class ThresholdRule:
             return value >= self.spec.minimum + self.margin
         return value <= self.spec.limit - self.margin
 
-    def evaluate(self, estimate: Estimate | None, rows: int, event_time: int, now: int) -> Transition | None:
-        """Judge one figure. ``rows``: how many rows the signal has had; ``now``: record time in ms."""
+    def evaluate(
+        self, estimate: Estimate | None, samples: int, rows: int, event_time: int, now: int
+    ) -> Transition | None:
+        """Judge one figure.
+
+        Args:
+            estimate: the figure, None where it is undefined.
+            samples: how many rows of its window there are to judge it by.
+            rows: how many rows the signal has had in all; the hold counts them.
+            event_time: of the newest row, in ms; the hold measures it.
+            now: record time in ms.
+        """
         incident = self.incident
+        enough = samples >= self.spec.min_samples
         if incident.state is State.FIRING:
-            return self._judge_open(estimate, now)
-        if estimate is None or estimate.n < self.spec.min_samples or not self.breaks(estimate):
+            return self._judge_open(estimate, now) if enough else None
+        if estimate is None or not enough or not self.breaks(estimate):
             if incident.state is State.PENDING:
                 incident.calm()
             return None
@@ -145,9 +157,12 @@ class DriftRule:
     def __init__(self, spec: DriftSpec, model: str, version: str) -> None:
         self.spec = spec
         self.incident = Incident()
-        self.rule = Rule(
-            model, version, spec.rule, spec.kind, spec.signal, spec.severity, spec.runbook
-        )
+        self.rule = Rule(model, version, spec.rule, spec.kind, spec.signal, spec.severity, spec.runbook)
+
+    @property
+    def counts_labels(self) -> bool:
+        """Do labels move it, rather than predictions?"""
+        return self.spec.signal == "error"
 
     def detected(self, detections: Sequence[Detection], now: int) -> Transition:
         """Open the incident, or add to it."""
@@ -211,7 +226,9 @@ def snapshot_rules(rules: Sequence[AnyRule]) -> list[dict[str, Any]]:
     ]
 
 
-def restore_rules(rules: Sequence[AnyRule], saved: Sequence[Mapping[str, Any]]) -> list[tuple[Rule, Incident]]:
+def restore_rules(
+    rules: Sequence[AnyRule], saved: Sequence[Mapping[str, Any]]
+) -> list[tuple[Rule, Incident]]:
     """Give each rule its incident back; answers the open ones whose rule is gone."""
     by_name = {rule.rule.rule: rule for rule in rules}
     orphans = []

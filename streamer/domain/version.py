@@ -26,7 +26,17 @@ from streamer.domain.classes import Classes
 from streamer.domain.drift import Detection, SignalWatch
 from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
 from streamer.domain.moment_windows import build_moment_window
-from streamer.domain.objectives import DriftSpec, Limits, ModelSpec, Task, ThresholdSpec, WindowSpec
+from streamer.domain.objectives import (
+    LABEL_SIGNALS,
+    PREDICTION_SIGNALS,
+    SCORES_OF_TASK,
+    DriftSpec,
+    Limits,
+    ModelSpec,
+    Task,
+    ThresholdSpec,
+    WindowSpec,
+)
 from streamer.domain.profile import Profile
 from streamer.domain.rules import (
     AnyRule,
@@ -68,11 +78,11 @@ class VersionMonitor:
         self._saved: tuple[int, ...] = ()
 
         self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.every_window}
-        self.traffic: dict[str, Window] = {w.name: build_window(w, LATENCY_BINS + 1) for w in spec.every_window}
+        self.traffic: dict[str, Window] = {
+            w.name: build_window(w, LATENCY_BINS + 1) for w in spec.every_window
+        }
         self.profile = Profile(limits.max_features) if spec.profile_features else None
-        self.thresholds = [
-            ThresholdRule(t, spec.model, version) for t in spec.thresholds if t.signal != "silence"
-        ]
+        self.thresholds = [ThresholdRule(t, spec.model, version) for t in spec.thresholds if _fits(t, task)]
         self.drift_rules = {d.signal: DriftRule(d, spec.model, version) for d in spec.drift}
         self.detections: dict[tuple[str, str], int] = {}
         self.error_watch = self._watch("error", bounded=task != "regression")
@@ -152,7 +162,8 @@ class VersionMonitor:
             row = (payload >> CLASS_BITS) * 4 + predicted * 2 + actual
         else:
             row = actual * 64 + predicted
-        return self._labelled(pid, actual, row, float(predicted != actual), packed >> 16 & TIME_MASK, time, now)
+        wrong = float(predicted != actual)
+        return self._labelled(pid, actual, row, wrong, packed >> 16 & TIME_MASK, time, now)
 
     def score_number(
         self, pid: str, predicted: float, made_at: int, actual: float, time: int, now: int
@@ -211,11 +222,11 @@ class VersionMonitor:
     def _latency_codes(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
         known = values == values  # a prediction without a latency is NaN here
         if known.all():
-            self.latency_sum_us += int((values * 1000).round().sum())
+            self.latency_sum_us += int((values * 1000).round().astype(np.int64).sum())
             return latency_bins(values)
         codes = np.full(len(values), NO_LATENCY, np.intp)
         codes[known] = latency_bins(values[known])
-        self.latency_sum_us += int((values[known] * 1000).round().sum())
+        self.latency_sum_us += int((values[known] * 1000).round().astype(np.int64).sum())
         return codes
 
     def evaluate_labels(self, now: int) -> list[Transition]:
@@ -225,8 +236,7 @@ class VersionMonitor:
         told = [
             step
             for rule in self.thresholds
-            if rule.counts_labels
-            and (step := rule.evaluate(self.estimate(rule.spec), self.joined, self.label_time, now))
+            if rule.counts_labels and (step := self._judge(rule, self.joined, self.label_time, now))
         ]
         if self.error_watch is not None:
             step = self.drift_rules["error"].evaluate(self.error_watch.seen, now)
@@ -241,7 +251,7 @@ class VersionMonitor:
             step
             for rule in self.thresholds
             if not rule.counts_labels
-            and (step := rule.evaluate(self.estimate(rule.spec), self.accepted, self.prediction_time, now))
+            and (step := self._judge(rule, self.accepted, self.prediction_time, now))
         ]
         for signal, watch in self._prediction_watches():
             step = self.drift_rules[signal].evaluate(watch.seen, now)
@@ -263,11 +273,24 @@ class VersionMonitor:
             told += self.evaluate_traffic(now)
         for rule in self.rules:
             if rule.incident.state is State.FIRING:
-                labelled = not isinstance(rule, ThresholdRule) or rule.counts_labels
-                last = self.last_label if labelled and rule.rule.signal != "score" else self.last_prediction
+                last = self.last_label if rule.counts_labels else self.last_prediction
                 if now - last > no_data_after(rule, self.spec.label_wait_ms):
                     told.append(no_data(rule, now, superseded))
         return told
+
+    def _judge(self, rule: ThresholdRule, rows: int, event_time: int, now: int) -> Transition | None:
+        return rule.evaluate(self.estimate(rule.spec), self.samples(rule.spec), rows, event_time, now)
+
+    def samples(self, spec: ThresholdSpec) -> int:
+        """How many rows there are to judge an objective by; see ``ThresholdSpec``."""
+        if spec.signal == "label_coverage":
+            return self.joined + self.expired["label_wait"]
+        if spec.signal == "throughput":
+            return int(spec.limit * self._span_ms(spec.window.name) / 1000)
+        if spec.signal in _QUANTILES:
+            return int(self.traffic[spec.window.name].tally[:LATENCY_BINS].sum())
+        tally = self.windows[spec.window.name].tally
+        return int(tally.n if self.task == "regression" else tally.sum())
 
     def estimate(self, spec: ThresholdSpec) -> Estimate | None:
         """The figure of one objective, with its bounds."""
@@ -292,10 +315,12 @@ class VersionMonitor:
 
     def throughput(self, window: str) -> Estimate | None:
         """Predictions a second over a window of time, from the first second on."""
-        found = self.traffic[window]
-        span = min(found.span_ms(), found.spec.size or found.span_ms())
-        rows = int(found.tally.sum())
+        span, rows = self._span_ms(window), int(self.traffic[window].tally.sum())
         return Estimate(rows * 1000 / span, rows, None, None) if span >= 1000 else None
+
+    def _span_ms(self, window: str) -> int:
+        found = self.traffic[window]
+        return min(found.span_ms(), found.spec.size or found.span_ms())
 
     def coverage(self, confidence: float | None) -> Estimate | None:
         """The share of settled predictions (joined or expired) that got a label."""
@@ -380,5 +405,11 @@ class VersionMonitor:
             self.profile.restore(head["profile"])
         self.detections = {(detector, signal): count for detector, signal, count in head["detections"]}
         orphans = restore_rules(self.rules, head["rules"])
-        self._saved = self._mark()
+        if not orphans:
+            self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
+
+
+def _fits(spec: ThresholdSpec, task: Task) -> bool:
+    """Can a version have this figure? Defaults meet models of every task; silence is the model's."""
+    return spec.signal in SCORES_OF_TASK[task] or spec.signal in PREDICTION_SIGNALS + LABEL_SIGNALS

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -190,6 +190,7 @@ class DurationWindow:
         self._full: deque[tuple[int, bytes]] = deque()
         self._pane: int | None = None
         self._open: Counts = np.zeros(codes, np.int64)
+        self._born: int = 0
         self._last_time = 0
         self._changed: Blocks = {}
 
@@ -199,16 +200,18 @@ class DurationWindow:
             pane = times[start] // width
             stop = bisect_left(times, (pane + 1) * width, start)
             if pane != self._pane:
-                self._turn(pane)
+                self._turn(pane, times[start])
             part = rows if stop - start == end else rows[start:stop]
             np.add.at(self._open, part, 1)
             np.add.at(self.counts, part, 1)
             start = stop
         self._last_time = times[-1]
 
-    def _turn(self, pane: int) -> None:
+    def _turn(self, pane: int, time: int) -> None:
         """Close the pane that was filling and drop those that are too old."""
-        if self._pane is not None:
+        if self._pane is None:
+            self._born = time
+        else:
             cells = _pack_cells(self._open)
             self._full.append((self._pane, cells))
             self._changed[self._pane] = cells
@@ -228,16 +231,17 @@ class DurationWindow:
         if self._pane is None:
             return 0
         first = self._full[0][0] if self._full else self._pane
-        return self._last_time - first * self._pane_ms
+        return self._last_time - max(first * self._pane_ms, self._born)
 
     def snapshot(self) -> tuple[Head, Blocks]:
         blocks, self._changed = self._changed, {}
-        head: Head = {"last_time": self._last_time, "full": len(self._full), "pane": self._pane}
+        head: Head = {"born": self._born, "last_time": self._last_time, "full": len(self._full)}
+        head["pane"] = self._pane
         head["open"] = _pack_cells(self._open)
         return head, blocks
 
     def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
-        self._last_time, self._pane = head["last_time"], head["pane"]
+        self._born, self._last_time, self._pane = head["born"], head["last_time"], head["pane"]
         self._full = deque(sorted(blocks.items()))
         if len(self._full) != head["full"]:
             raise ValueError(f"{len(self._full)} full panes where {head['full']} were expected")
@@ -268,5 +272,10 @@ def _unpack_cells(data: bytes) -> tuple[Codes, Counts]:
 
 def build_window(spec: WindowSpec, codes: int) -> Window:
     """The moving part of a spec, for rows that are codes below ``codes``."""
-    kinds = {"last": RollingWindow, "duration": DurationWindow, "lifetime": LifetimeWindow}
+    kinds: dict[str, Callable[[WindowSpec, int], Window]]
+    kinds = {
+        "last": RollingWindow,
+        "duration": DurationWindow,
+        "lifetime": LifetimeWindow,
+    }
     return kinds[spec.kind](spec, codes)

@@ -1,0 +1,102 @@
+"""Every metric there is, once: its type, its labels, and what it means. docs/metrics.md is made of this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+VERSION = ("model", "version")
+WINDOW = (*VERSION, "window")
+FEATURE = (*VERSION, "feature")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """``additive``: models beyond the bound on series are added up under ``other``."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    additive: bool = False
+
+    def as_other(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        """The labels of the sum of many models."""
+        return tuple(
+            "other" if name in VERSION else value for name, value in zip(self.labels, values, strict=True)
+        )
+
+
+def _score(text: str) -> Family:
+    return Family("gauge", text + " over the window.", WINDOW)
+
+
+MODEL: dict[str, Family] = {
+    "model_predictions_total": Family("counter", "Predictions accepted.", VERSION, True),
+    "model_duplicate_predictions_total": Family(
+        "counter", "Predictions whose id had been seen before.", VERSION, True
+    ),
+    "model_expired_predictions_total": Family(
+        "counter", "Predictions given up without a label: label_wait or capacity.", (*VERSION, "reason"), True
+    ),
+    "model_pending_predictions": Family("gauge", "Predictions that wait for their label.", VERSION, True),
+    "model_labels_total": Family(
+        "counter", "Labels by what became of them: joined, unmatched, late, …", ("model", "outcome"), True
+    ),
+    "model_parked_labels": Family("gauge", "Labels that wait for their prediction.", ("model",), True),
+    "model_label_coverage_ratio": Family("gauge", "Share of settled predictions that got a label.", VERSION),
+    "model_window_labels": Family("gauge", "Labelled predictions in the window.", WINDOW),
+    "model_accuracy": _score("Share of right predictions"),
+    "model_precision": _score("Precision (of the positive class, or macro)"),
+    "model_recall": _score("Recall (of the positive class, or macro)"),
+    "model_f1": _score("F1 (of the positive class, or macro)"),
+    "model_auc_roc": _score("Area under the ROC curve"),
+    "model_log_loss": _score("Log loss in nats"),
+    "model_brier": _score("Brier score"),
+    "model_class_precision": Family("gauge", "Precision of one class.", (*WINDOW, "class")),
+    "model_class_recall": Family("gauge", "Recall of one class.", (*WINDOW, "class")),
+    "model_class_f1": Family("gauge", "F1 of one class.", (*WINDOW, "class")),
+    "model_mae": _score("Mean absolute error, in the label's unit,"),
+    "model_rmse": _score("Root mean squared error, in the label's unit,"),
+    "model_bias": _score("Mean of prediction minus label"),
+    "model_r2": _score("Coefficient of determination"),
+    "model_prediction_latency_seconds": Family("histogram", "Time to make a prediction.", VERSION, True),
+    "model_label_lag_seconds": Family("histogram", "Time from a prediction to its label.", VERSION, True),
+    "model_latency_quantile_seconds": Family(
+        "gauge", "Quantile of the time to make a prediction.", (*WINDOW, "quantile")
+    ),
+    "model_throughput_predictions_per_second": Family("gauge", "Predictions a second.", WINDOW),
+    "model_drift_detected_total": Family(
+        "counter", "Alarms of the drift detectors.", (*VERSION, "detector", "signal"), True
+    ),
+    "model_alert_firing": Family(
+        "gauge", "1 while the rule's incident is open, else 0.", (*VERSION, "rule", "severity")
+    ),
+    "model_feature_missing_total": Family("counter", "Predictions in which the feature was null.", FEATURE),
+    "model_feature_median": Family("gauge", "Median of the feature, to within an eighth.", FEATURE),
+}
+
+PROCESSOR: dict[str, Family] = {
+    "streamer_predictions_consumed_total": Family("counter", "Records read from the predictions topic."),
+    "streamer_predictions_total": Family(
+        "counter", "Predictions by where they ended; with those pending they add up to consumed.", ("outcome",)
+    ),
+    "streamer_predictions_pending": Family("gauge", "Predictions that wait for their label."),
+    "streamer_labels_consumed_total": Family("counter", "Records read from the labels topic."),
+    "streamer_labels_total": Family(
+        "counter", "Labels by where they ended; with those parked they add up to consumed.", ("outcome",)
+    ),
+    "streamer_labels_parked": Family("gauge", "Labels that wait for their prediction."),
+    "streamer_dead_letters_total": Family("counter", "Records set aside.", ("topic", "reason")),
+    "streamer_chunks_total": Family("counter", "Runs of records processed."),
+    "streamer_commits_total": Family("counter", "Transactions committed."),
+    "streamer_commit_seconds_total": Family("counter", "Time from the start of a commit to its end."),
+    "streamer_restores_total": Family("counter", "Partitions restored."),
+    "streamer_restore_seconds_total": Family("counter", "Time taken to restore partitions."),
+    "streamer_fenced_total": Family("counter", "Commits refused because another worker had taken over."),
+    "streamer_busy_seconds_total": Family("counter", "Processing time.", ("partition",)),
+    "streamer_lag_records": Family("gauge", "Records not processed yet.", ("topic", "partition")),
+    "streamer_lag_seconds": Family("gauge", "Record time not processed yet.", ("topic", "partition")),
+    "streamer_partitions_owned": Family("gauge", "Partitions whose readings are shown here."),
+    "streamer_partitions_quarantined": Family("gauge", "Partitions whose state cannot be trusted."),
+    "streamer_series_dropped": Family("gauge", "Series folded into other, or left out, at max_series."),
+}

@@ -1,0 +1,228 @@
+"""What can be read off a partition at one moment, as plain numbers.
+
+The worker takes readings with each commit and publishes them once it is
+through, so that what people see never goes back after a crash. Undefined is
+not 0: a figure that does not exist has no reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.domain import latency, moments, scores
+from streamer.domain.alerts import State
+from streamer.domain.bins import LATENCY_BINS, latency_bin
+from streamer.domain.model import ModelMonitor
+from streamer.domain.objectives import (
+    BINARY_SCORES,
+    LIFETIME,
+    MULTICLASS_SCORES,
+    REGRESSION_SCORES,
+)
+from streamer.domain.partition import Partition
+from streamer.domain.rules import AnyRule
+from streamer.domain.version import LAG_BOUNDS_S, VersionMonitor
+
+LATENCY_BOUNDS_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+_LATENCY_AT = [latency_bin(float(f"{bound * 1000:.6g}")) for bound in LATENCY_BOUNDS_S]
+MAX_CLASSES_READ = 20
+MAX_FEATURES_READ = 50
+_PER_CLASS = ("precision", "recall", "f1")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number. ``labels``: the values of the labels that ``name`` has, the model first."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """``counts``: rows per bucket, not cumulated, the last one without an upper bound; ``total``: their sum in s."""
+
+    name: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Everything of one model version, or of one model. ``mark``: tells whether it changed."""
+
+    mark: tuple[object, ...]
+    samples: tuple[Sample, ...]
+    histograms: tuple[Histogram, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReadings:
+    """``parts``: by (model, version), version None for what belongs to the model."""
+
+    now: int
+    identity: Mapping[str, Mapping[str, int]]
+    dead: Mapping[tuple[str, str], int]
+    parts: Mapping[tuple[str, str | None], Readings] = field(default_factory=dict)
+    pending: int = 0
+    firing: int = 0
+
+
+def read_partition(partition: Partition, previous: PartitionReadings | None) -> PartitionReadings:
+    """Readings as of now; what has not changed since ``previous`` is taken from there."""
+    old = previous.parts if previous is not None else {}
+    parts: dict[tuple[str, str | None], Readings] = {}
+    for name, model in partition.models.items():
+        parts[name, None] = _keep(old.get((name, None)), _model_mark(model)) or _read_model(model)
+        for version in model.every_version:
+            key = (name, version.version)
+            parts[key] = _keep(old.get(key), _version_mark(version)) or _read_version(name, version)
+    identity = partition.identity()
+    return PartitionReadings(
+        partition.now,
+        identity,
+        dict(partition.dead),
+        parts,
+        identity["predictions"]["pending"],
+        sum(model.firing for model in partition.models.values()),
+    )
+
+
+def _keep(readings: Readings | None, mark: tuple[object, ...]) -> Readings | None:
+    return readings if readings is not None and readings.mark == mark else None
+
+
+def _model_mark(model: ModelMonitor) -> tuple[object, ...]:
+    c = model.labels
+    steps = tuple(rule.incident.transitions for rule in model.silence)
+    return (c.joined, c.unmatched, c.late, c.duplicate, c.conflicting, len(model.parked), steps)
+
+
+def _version_mark(version: VersionMonitor) -> tuple[object, ...]:
+    steps = sum(rule.incident.transitions for rule in version.rules)
+    expired = tuple(version.expired.values())
+    pending = len(version.table.pending)
+    return (version.accepted, version.joined, version.duplicates, expired, pending, steps)
+
+
+def _read_model(model: ModelMonitor) -> Readings:
+    name, counts = model.spec.model, model.labels
+    outcomes = {
+        "joined": counts.joined,
+        "unmatched": counts.unmatched,
+        "late": counts.late,
+        "duplicate": counts.duplicate,
+        "conflicting": counts.conflicting,
+    }
+    samples = [Sample("model_labels_total", (name, outcome), n) for outcome, n in outcomes.items()]
+    samples.append(Sample("model_parked_labels", (name,), len(model.parked)))
+    samples += _firing((name, ""), model.silence)
+    return Readings(_model_mark(model), tuple(samples))
+
+
+def _read_version(model: str, version: VersionMonitor) -> Readings:
+    version.flush()
+    who = (model, version.version)
+    samples = [
+        Sample("model_predictions_total", who, version.accepted),
+        Sample("model_duplicate_predictions_total", who, version.duplicates),
+        Sample("model_pending_predictions", who, len(version.table.pending)),
+        *(Sample("model_expired_predictions_total", (*who, why), n) for why, n in version.expired.items()),
+        *(Sample("model_drift_detected_total", (*who, *at), n) for at, n in version.detections.items()),
+        *_firing(who, version.rules),
+        *_windows(who, version),
+        *_features(who, version),
+    ]
+    coverage = version.coverage(None)
+    if coverage is not None:
+        samples.append(Sample("model_label_coverage_ratio", who, coverage.value))
+    return Readings(_version_mark(version), tuple(samples), tuple(_histograms(who, version)))
+
+
+def _firing(who: tuple[str, str], rules: list[AnyRule] | list[object]) -> Iterator[Sample]:
+    for each in rules:
+        rule = each.rule, each.incident  # type: ignore[union-attr]
+        firing = rule[1].state is State.FIRING
+        yield Sample("model_alert_firing", (*who, rule[0].rule, rule[0].severity), float(firing))
+
+
+def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    for name, window in version.windows.items():
+        yield from _scores((*who, name), version, window.tally)
+    for name, window in version.traffic.items():
+        counts = window.tally[:LATENCY_BINS]
+        for q in (0.5, 0.95, 0.99):
+            value = latency.quantile(counts, q)
+            if value is not None:
+                yield Sample("model_latency_quantile_seconds", (*who, name, str(q)), value / 1000)
+        speed = version.throughput(name) if window.spec.kind == "duration" else None
+        if speed is not None:
+            yield Sample("model_throughput_predictions_per_second", (*who, name), speed.value)
+
+
+def _scores(labels: tuple[str, ...], version: VersionMonitor, tally: object) -> Iterator[Sample]:
+    if version.task == "regression":
+        assert isinstance(tally, moments.Moments)
+        for score in REGRESSION_SCORES:
+            estimate = moments.regression_estimate(tally, score, None)
+            if estimate is not None:
+                yield Sample(f"model_{score}", labels, estimate.value)
+        yield Sample("model_window_labels", labels, tally.n)
+        return
+    counts: NDArray[np.int64] = tally  # type: ignore[assignment]
+    yield Sample("model_window_labels", labels, int(counts.sum()))
+    names = BINARY_SCORES if version.task == "binary" else MULTICLASS_SCORES
+    for score in names:
+        if version.task == "binary":
+            estimate = scores.binary_estimate(counts, score, None)
+        else:
+            estimate = scores.multiclass_estimate(counts, score, None, None)
+        if estimate is not None:
+            yield Sample(f"model_{score}", labels, estimate.value)
+    if version.task == "multiclass" and version.classes is not None:
+        for index, klass in enumerate(version.classes.names[:MAX_CLASSES_READ]):
+            for score in _PER_CLASS:
+                estimate = scores.multiclass_estimate(counts, score, None, index)
+                if estimate is not None:
+                    yield Sample(f"model_class_{score}", (*labels, klass), estimate.value)
+
+
+def _features(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    profile = version.profile
+    if profile is None:
+        return
+    for name, n in list(profile.missing.items())[:MAX_FEATURES_READ]:
+        yield Sample("model_feature_missing_total", (*who, name), n)
+    for name in list(profile.numeric)[:MAX_FEATURES_READ]:
+        value = profile.median(name)
+        if value is not None and np.isfinite(value):
+            yield Sample("model_feature_median", (*who, name), value)
+
+
+def _histograms(who: tuple[str, str], version: VersionMonitor) -> Iterator[Histogram]:
+    cumulated = version.traffic[LIFETIME.name].tally[:LATENCY_BINS].cumsum()
+    upper = [int(cumulated[at]) for at in _LATENCY_AT]
+    counts = np.diff([0, *upper, int(cumulated[-1])])
+    yield Histogram(
+        "model_prediction_latency_seconds",
+        who,
+        LATENCY_BOUNDS_S,
+        tuple(counts.tolist()),
+        version.latency_sum_us / 1e6,
+    )
+    yield Histogram(
+        "model_label_lag_seconds",
+        who,
+        tuple(map(float, LAG_BOUNDS_S)),
+        tuple(version.lag_counts.tolist()),
+        version.lag_sum_ms / 1000,
+    )
