@@ -93,8 +93,8 @@ class Worker:
             listed = admin.list_topics(timeout=BROKER_SECONDS)
         except KafkaException as error:
             raise WorkerError(
-                f"no Kafka at {self.settings.bootstrap} ({error.args[0].str()}): start one with `streamer broker`,"
-                " or name yours with --bootstrap or STREAMER_BOOTSTRAP"
+                f"no Kafka at {self.settings.bootstrap} ({error.args[0].str()}): start one with"
+                " `streamer broker`, or name yours with --bootstrap or STREAMER_BOOTSTRAP"
             ) from error
         missing = [name for name in self.topics.by_role().values() if name not in listed.topics]
         if missing:
@@ -183,9 +183,7 @@ async def _within(work: Any, seconds: float, what: str) -> None:
         log.warning("%s did not stop within %.0f s", what, seconds)
 
 
-def run_worker(
-    settings: Settings, objectives: Objectives, on_ready: Callable[[], None] | None = None
-) -> int:
+def run_worker(settings: Settings, objectives: Objectives, on_ready: Callable[[], None] | None = None) -> int:
     """Run one worker until SIGINT or SIGTERM; answers the exit status.
 
     Raises:

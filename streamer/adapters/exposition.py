@@ -110,7 +110,9 @@ def _series(part: Readings) -> int:
     return len(part.samples) + sum(len(histogram.counts) + 2 for histogram in part.histograms)
 
 
-def _add_up(part: Readings, sums: dict[tuple[str, tuple[str, ...]], float], piles: dict[str, Histogram]) -> None:
+def _add_up(
+    part: Readings, sums: dict[tuple[str, tuple[str, ...]], float], piles: dict[str, Histogram]
+) -> None:
     for sample in part.samples:
         family = MODEL[sample.name]
         if family.additive:
@@ -118,7 +120,11 @@ def _add_up(part: Readings, sums: dict[tuple[str, tuple[str, ...]], float], pile
             sums[key] = sums.get(key, 0.0) + sample.value
     for histogram in part.histograms:
         pile = piles.get(histogram.name)
-        counts = histogram.counts if pile is None else tuple(map(sum, zip(pile.counts, histogram.counts, strict=True)))
+        counts = (
+            histogram.counts
+            if pile is None
+            else tuple(map(sum, zip(pile.counts, histogram.counts, strict=True)))
+        )
         total = histogram.total + (pile.total if pile is not None else 0.0)
         piles[histogram.name] = Histogram(histogram.name, (OTHER, OTHER), histogram.bounds, counts, total)
 
@@ -144,7 +150,9 @@ def _families(samples: list[Sample], histograms: list[Histogram]) -> Iterator[Me
 
 def _metric(name: str, family: Family) -> Any:
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    return kind(name.removesuffix("_total") if family.kind == "counter" else name, family.help, labels=family.labels)
+    return kind(
+        name.removesuffix("_total") if family.kind == "counter" else name, family.help, labels=family.labels
+    )
 
 
 def _processor(
@@ -246,7 +254,7 @@ def serve(exposition: Exposition, host: str, port: int, health: Check, ready: Ch
         return _answer(start_response, "404 Not Found", "there are /metrics, /healthz and /readyz")
 
     try:
-        return MetricsServer(make_server(host, port, application, _Server, _Handler))  # type: ignore[arg-type]
+        return MetricsServer(make_server(host, port, application, _Server, _Handler))
     except OSError as error:
         raise PortTaken(
             f"cannot serve metrics on {host}:{port} ({error.strerror}): choose another with --metrics-port"

@@ -54,7 +54,9 @@ def reader_config(base: ClientConfig, group: str) -> dict[str, Any]:
     }
 
 
-def member_config(base: ClientConfig, group: str, session_timeout_ms: int, instance: str | None) -> dict[str, Any]:
+def member_config(
+    base: ClientConfig, group: str, session_timeout_ms: int, instance: str | None
+) -> dict[str, Any]:
     """The consumer that is in the group and reads nothing."""
     config = {
         **base,

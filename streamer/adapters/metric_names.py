@@ -78,7 +78,9 @@ MODEL: dict[str, Family] = {
 PROCESSOR: dict[str, Family] = {
     "streamer_predictions_consumed_total": Family("counter", "Records read from the predictions topic."),
     "streamer_predictions_total": Family(
-        "counter", "Predictions by where they ended; with those pending they add up to consumed.", ("outcome",)
+        "counter",
+        "Predictions by where they ended; with those pending they add up to consumed.",
+        ("outcome",),
     ),
     "streamer_predictions_pending": Family("gauge", "Predictions that wait for their label."),
     "streamer_labels_consumed_total": Family("counter", "Records read from the labels topic."),

@@ -184,7 +184,9 @@ class Ownership:
                 self._ready.add(chunk.partition)
             else:
                 self.readers.done[chunk.kind] += len(chunk.records)
-                log.error("partition %d: a chunk is missing before %d; restoring", chunk.partition, chunk.begins)
+                log.error(
+                    "partition %d: a chunk is missing before %d; restoring", chunk.partition, chunk.begins
+                )
                 self._reset(seat)
         self._arrival.set()
 
@@ -200,9 +202,9 @@ class Ownership:
         if seat is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._quarantine(
                 seat,
-                f"{self.topics[kind]}/{partition}: the next offset is no longer there ({error.str()}): retention"
-                " has eaten records that were never read, or the topic was made anew. Begin anew under"
-                " another --group, or bring the records back",
+                f"{self.topics[kind]}/{partition}: the next offset is no longer there ({error.str()}):"
+                " retention has eaten records that were never read, or the topic was made anew. Begin anew"
+                " under another --group, or bring the records back",
             )
         else:
             log.warning("%s/%d: %s", self.topics[kind], partition, error)
@@ -276,7 +278,9 @@ class Ownership:
             await asyncio.wait([seat.commit])
         while self.seats.get(seat.number) is seat:
             try:
-                restored = await loop.run_in_executor(self._pool, self.restorer.restore, seat.number, seat.writer)
+                restored = await loop.run_in_executor(
+                    self._pool, self.restorer.restore, seat.number, seat.writer
+                )
             except UntrustedState as error:
                 return self._quarantine(seat, str(error))
             except (Unreachable, Fenced) as error:
@@ -301,7 +305,10 @@ class Ownership:
         self.exposition.publish(seat.number, seat.readings)
         log.info(
             "partition %d: at commit %d, offsets %s, after %.2f s",
-            seat.number, restored.checkpoint.number, positions, seconds,
+            seat.number,
+            restored.checkpoint.number,
+            positions,
+            seconds,
         )
         self._start(seat, positions)
         return None
@@ -330,7 +337,9 @@ class Ownership:
 
     async def _commit(self, seat: Seat) -> bool:
         """Steps 1 to 6 of ``checkpoint``. False: fenced, and the seat is lost."""
-        assert seat.checkpoint and seat.pipeline and seat.writer
+        assert seat.checkpoint
+        assert seat.pipeline
+        assert seat.writer
         began = time.perf_counter()
         seat.dirty = False
         seat.committed_at = time.monotonic()
@@ -338,7 +347,9 @@ class Ownership:
         readings = read_partition(seat.pipeline.partition, seat.readings)
         cost = time.perf_counter() - began
         try:
-            cost += await asyncio.get_running_loop().run_in_executor(self._pool, _timed, seat.writer.write, commit)
+            cost += await asyncio.get_running_loop().run_in_executor(
+                self._pool, _timed, seat.writer.write, commit
+            )
         except Fenced as error:
             self._fenced(seat, error)
             return False
@@ -367,7 +378,7 @@ class Ownership:
             self.readers.rejoin()
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

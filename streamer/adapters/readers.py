@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streamer.adapters.kafka import close_quietly, log
 
@@ -34,7 +34,12 @@ class Chunk:
     partition: int
     epoch: int
     begins: int
-    records: list[Message]
+    records: list[Any]
+
+    @property
+    def end(self) -> int:
+        """The offset after the last record."""
+        return int(self.records[-1].offset()) + 1
 
 
 class Listener(Protocol):
@@ -200,16 +205,17 @@ class Readers(threading.Thread):
                 return
 
     def _room(self, kind: int) -> bool:
-        """Back-pressure: no more than ``max_buffered`` records wait, unless the order waits for this topic."""
+        """Back-pressure: at most ``max_buffered`` records wait, unless the order waits for this topic."""
         if self._read[kind] - self.done[kind] < self.max_buffered:
             return True
         return kind in self.listener.starving()
 
     def _consume(self, kind: int, timeout: float) -> bool:
-        messages = self._readers[kind].consume(self.chunk, timeout)
+        # The client types everything as optional: an error or a record, never neither.
+        messages: list[Any] = self._readers[kind].consume(self.chunk, timeout)
         if not messages:
             return False
-        by_partition: dict[int, list[Message]] = {}
+        by_partition: dict[int, list[Any]] = {}
         ends: list[int] = []
         for message in messages:
             if message.error() is None:
@@ -227,7 +233,7 @@ class Readers(threading.Thread):
                 self.listener.ended(kind, partition, seat.epoch)
         return bool(by_partition)
 
-    def _hand_over(self, kind: int, by_partition: dict[int, list[Message]]) -> None:
+    def _hand_over(self, kind: int, by_partition: dict[int, list[Any]]) -> None:
         chunks = []
         for partition, records in by_partition.items():
             seat = self._seats.get(partition)
@@ -236,7 +242,7 @@ class Readers(threading.Thread):
             if records[0].offset() < seat.begins[kind]:
                 records = [record for record in records if record.offset() >= seat.begins[kind]]
             chunks.append(Chunk(kind, partition, seat.epoch, seat.begins[kind], records))
-            seat.begins[kind] = records[-1].offset() + 1
+            seat.begins[kind] = chunks[-1].end
             self._read[kind] += len(records)
             self._clock[kind] = records[-1].timestamp()[1]
         if chunks:

@@ -71,7 +71,7 @@ class Seat:
         """Queue a chunk; False where it does not begin where the last one ended."""
         if chunk.begins != self.next[chunk.kind]:
             return False
-        self.next[chunk.kind] = chunk.records[-1].offset() + 1
+        self.next[chunk.kind] = chunk.end
         self.queued[chunk.kind] += len(chunk.records)
         self.merger.push(chunk.kind, chunk.records)
         return True

@@ -16,6 +16,8 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
+from streamer.adapters.kafka import LARGEST_STATE_RECORD
+
 Settings = Mapping[str, Any]
 Outcome = Literal["created", "existing", "differs"]
 
@@ -72,6 +74,7 @@ CONFIGS: Mapping[str, Mapping[str, str]] = {
         "min.cleanable.dirty.ratio": "0.1",
         "max.compaction.lag.ms": str(30 * 60_000),
         "delete.retention.ms": str(24 * HOUR_MS),
+        "max.message.bytes": str(LARGEST_STATE_RECORD),
     },
     # A new subscriber learns what is firing; one that was away for less than a week misses no transition.
     "alerts": {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * DAY_MS)},

@@ -72,7 +72,9 @@ class PartitionWriter:
                 if verdict_of(error_of(error)) is Verdict.FENCED:
                     raise Fenced(str(error)) from error
                 if time.monotonic() > deadline:
-                    raise Unreachable(f"partition {self.partition}: no transaction coordinator: {error}") from error
+                    raise Unreachable(
+                        f"partition {self.partition}: no transaction coordinator: {error}"
+                    ) from error
                 time.sleep(RETRY_SECONDS)
 
     def write(self, commit: Commit) -> None:
@@ -133,7 +135,9 @@ class PartitionWriter:
         self._producer.purge()
 
 
-def read_state(base: ClientConfig, group: str, topic: str, partition: int, seconds: float = 300.0) -> dict[bytes, bytes]:
+def read_state(
+    base: ClientConfig, group: str, topic: str, partition: int, seconds: float = 300.0
+) -> dict[bytes, bytes]:
     """The live records of a state partition, by key: everything committed so far.
 
     The end is asked for first (last stable offset) and has to be reached: an
@@ -159,7 +163,8 @@ def read_state(base: ClientConfig, group: str, topic: str, partition: int, secon
 
 def _drain(consumer: Consumer, live: dict[bytes, bytes], target: int) -> bool:
     """Apply a batch of records; True at the end of the partition, not before ``target``."""
-    for message in consumer.consume(10_000, 0.2):
+    messages: list[Any] = consumer.consume(10_000, 0.2)
+    for message in messages:
         error = message.error()
         if error is None:
             key, value = message.key(), message.value()

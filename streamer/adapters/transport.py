@@ -77,7 +77,18 @@ class ChunkConsumer(faust_consumer.Consumer):
             yield (
                 tp,
                 ConsumerMessage(
-                    tp.topic, tp.partition, self._sequence, 0.0, 0, None, None, run, None, 0, 0, tp,
+                    tp.topic,
+                    tp.partition,
+                    self._sequence,
+                    0.0,
+                    0,
+                    None,
+                    None,
+                    run,
+                    None,
+                    0,
+                    0,
+                    tp,
                     generation_id=GENERATION,
                 ),
             )

@@ -165,7 +165,9 @@ def _as_detector(value: Any) -> Any:
         return value
     if value not in _DETECTOR_KEYS:
         close = difflib.get_close_matches(value, _DETECTOR_KEYS, 1)
-        raise ValueError(f"no detector {value!r}; {f'did you mean {close[0]}?' if close else 'adwin, page_hinkley'}")
+        raise ValueError(
+            f"no detector {value!r}; {f'did you mean {close[0]}?' if close else 'adwin, page_hinkley'}"
+        )
     return {"kind": value}
 
 
@@ -245,14 +247,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     loader.flatten_mapping(node)
     seen: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if isinstance(key, (list, dict)):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} stands here a second time", key_node.start_mark
             )
-        seen[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+        seen[key] = loader.construct_object(value_node, deep=True)
     return seen
 
 
@@ -277,7 +279,7 @@ def load_objectives(path: Path | None) -> Objectives:
 def parse_objectives(text: str, name: str = "objectives") -> Objectives:
     """As ``load_objectives``, from text."""
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        content = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}, line {mark.line + 1}" if mark else name
@@ -472,7 +474,9 @@ class _Builder:
         if entry.klass is not None and signal not in _PER_CLASS:
             self._complain(f"{path}.class", f"{signal} is not a score per class")
         if entry.klass is not None and task == "binary":
-            self._complain(f"{path}.class", "a binary model's precision, recall and F1 are of its positive class")
+            self._complain(
+                f"{path}.class", "a binary model's precision, recall and F1 are of its positive class"
+            )
 
 
 def type_ok(value: ClassValue) -> str:

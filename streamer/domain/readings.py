@@ -7,7 +7,7 @@ not 0: a figure that does not exist has no reading.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """``counts``: rows per bucket, not cumulated, the last one without an upper bound; ``total``: their sum in s."""
+    """``counts``: rows per bucket, not cumulated, the last one unbounded; ``total``: their sum in s."""
 
     name: str
     labels: tuple[str, ...]
@@ -148,11 +148,10 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
     return Readings(_version_mark(version), tuple(samples), tuple(_histograms(who, version)))
 
 
-def _firing(who: tuple[str, str], rules: list[AnyRule] | list[object]) -> Iterator[Sample]:
+def _firing(who: tuple[str, str], rules: Sequence[AnyRule]) -> Iterator[Sample]:
     for each in rules:
-        rule = each.rule, each.incident  # type: ignore[union-attr]
-        firing = rule[1].state is State.FIRING
-        yield Sample("model_alert_firing", (*who, rule[0].rule, rule[0].severity), float(firing))
+        firing = each.incident.state is State.FIRING
+        yield Sample("model_alert_firing", (*who, each.rule.rule, each.rule.severity), float(firing))
 
 
 def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:

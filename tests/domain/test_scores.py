@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from streamer.domain import bins, latency, scores
-from streamer.domain.objectives import BINARY_SCORES, MULTICLASS_SCORES, REGRESSION_SCORES
 from streamer.domain.moments import Moments, regression_estimate
+from streamer.domain.objectives import BINARY_SCORES, MULTICLASS_SCORES, REGRESSION_SCORES
 from streamer.domain.scores import Estimate, binary_estimate, multiclass_estimate
 
 Row = tuple[int, int]

@@ -22,7 +22,9 @@ from tests.domain.feed import Log
 
 LAST_5, LAST_8S = WindowSpec("last", 5), WindowSpec("duration", 8_000)
 TOUCHY = DetectorSpec("page_hinkley", (("min_instances", 4), ("threshold", 0.8)))
-QUICK_ADWIN = DetectorSpec("adwin", (("clock", 1), ("min_window_length", 2), ("grace_period", 4), ("delta", 0.9)))
+QUICK_ADWIN = DetectorSpec(
+    "adwin", (("clock", 1), ("min_window_length", 2), ("grace_period", 4), ("delta", 0.9))
+)
 
 
 def threshold(signal: str, **more: Any) -> ThresholdSpec:
@@ -72,9 +74,7 @@ FOREIGN = replace(
     fields=FieldMap((("prediction_id", ("meta", "id")),), (("prediction_id", ("inferenceId",)),)),
     on_expiry="negative",
 )
-SMALL = Limits(
-    max_pending=14, max_parked=5, max_recent=9, max_models=7, max_versions=2, max_features=3
-)
+SMALL = Limits(max_pending=14, max_parked=5, max_recent=9, max_models=7, max_versions=2, max_features=3)
 
 
 def objectives(limits: Limits = SMALL) -> Objectives:
@@ -131,8 +131,9 @@ def _garbage(log: Log, chance: random.Random) -> None:
     kind = chance.choice([PREDICTIONS, LABELS])
     good = {"prediction_id": "1", "timestamp": log.at, "model": "binary", "prediction": 1, "label": 1}
     broken: list[tuple[str, Any]] = [
-        ("prediction_id", None), ("prediction_id", [1]), ("prediction_id", "x" * 300), ("timestamp", 1_700_000_000),
-        ("timestamp", log.at + 10**7), ("timestamp", "yesterday"), ("model", {}), ("model", "away"),
+        ("prediction_id", None), ("prediction_id", [1]), ("prediction_id", "x" * 300),
+        ("timestamp", 1_700_000_000), ("timestamp", log.at + 10**7), ("timestamp", "yesterday"),
+        ("model", {}), ("model", "away"),
         ("model", "a\nb"), ("prediction", []), ("label", {"a": 1}), ("score", 2), ("scores", {}),
         ("features", 3), ("latency_ms", -1), ("version", ["v"]), ("model", f"many {chance.randrange(9)}"),
     ]  # fmt: skip
