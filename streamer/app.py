@@ -15,12 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from streamer.adapters import codec
 from streamer.adapters.exposition import Exposition, ProcessorStats, serve
 from streamer.adapters.faust_app import build_app
-from streamer.adapters.kafka import member_config, reader_config
+from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership, Pace
 from streamer.adapters.readers import Readers
 from streamer.adapters.restore import Restorer
@@ -31,7 +30,7 @@ from streamer.domain.objectives import Objectives
 from streamer.home import home
 
 log = logging.getLogger("streamer.app")
-BROKER_SECONDS = 30.0
+BROKER_SECONDS = 10.0
 
 
 class WorkerError(RuntimeError):
@@ -88,7 +87,7 @@ class Worker:
 
     def _look_at_cluster(self) -> tuple[int, str]:
         """How many partitions there are, and which cluster it is."""
-        admin = AdminClient(self.base)
+        admin = admin_of(self.base)
         try:
             listed = admin.list_topics(timeout=BROKER_SECONDS)
         except KafkaException as error:

@@ -100,7 +100,7 @@ class Checkpoint:
     """Step 1 for one partition, and the way back from bytes to state.
 
     ``identity``: what the state belongs to (group, partition count, cluster);
-    a manifest with another one is not trusted.
+    a manifest with another one is not trusted. Empty for someone who only looks.
     """
 
     def __init__(self, codec: Codec, identity: Mapping[str, Any], max_dead_letter: int = 1_000_000) -> None:
@@ -175,6 +175,32 @@ class Checkpoint:
             value = value[: self.max_dead_letter]
         return OutRecord("dead_letters", record.key() or b"", value, tuple(headers))
 
+    def read(
+        self, raw: Mapping[bytes, bytes], number: int, expected: int | None = None
+    ) -> tuple[dict[str, Any], dict[Key, Any]] | None:
+        """The manifest and the cells of a state partition, checked; None where nothing was ever written.
+
+        Arguments and errors as ``restore``.
+        """
+        self.ledger, self.number = Ledger(), 0
+        manifest_key = self.codec.encode_key(MANIFEST_KEY)
+        if manifest_key not in raw:
+            if raw or expected:
+                raise UntrustedState(
+                    f"partition {number} has {len(raw)} state records but no manifest"
+                    f" (the group's offsets speak of commit {expected or 0}); was the state topic"
+                    " deleted or truncated? Restore it from a backup, or begin anew under another --group"
+                )
+            return None
+        manifest = self._read_manifest(raw[manifest_key], number)
+        if expected is not None and manifest["commit"] < expected:
+            raise UntrustedState(
+                f"partition {number}: the state is of commit {manifest['commit']},"
+                f" the group has seen commit {expected}; the state topic was cut back or restored from an"
+                " older copy. Bring back the newer one, or begin anew under another --group"
+            )
+        return manifest, self._read_cells(raw, manifest_key, manifest, number)
+
     def restore(
         self, raw: Mapping[bytes, bytes], build: Callable[[], Pipeline], expected: int | None
     ) -> Pipeline:
@@ -189,24 +215,10 @@ class Checkpoint:
             UntrustedState: nothing was overwritten; the message names the cure.
         """
         pipeline = build()
-        manifest_key = self.codec.encode_key(MANIFEST_KEY)
-        if manifest_key not in raw:
-            if raw or expected:
-                raise UntrustedState(
-                    f"partition {pipeline.number} has {len(raw)} state records but no manifest"
-                    f" (the group's offsets speak of commit {expected or 0}); was the state topic"
-                    " deleted or truncated? Restore it from a backup, or begin anew under another --group"
-                )
-            self.ledger, self.number = Ledger(), 0
+        found = self.read(raw, pipeline.number, expected)
+        if found is None:
             return pipeline
-        manifest = self._read_manifest(raw[manifest_key], pipeline.number)
-        if expected is not None and manifest["commit"] < expected:
-            raise UntrustedState(
-                f"partition {pipeline.number}: the state is of commit {manifest['commit']},"
-                f" the group has seen commit {expected}; the state topic was cut back or restored from an"
-                " older copy. Bring back the newer one, or begin anew under another --group"
-            )
-        cells = self._read_cells(raw, manifest_key, manifest, pipeline.number)
+        manifest, cells = found
         try:
             pipeline.partition.restore(manifest["partition"], cells)
         except Exception as error:
@@ -234,7 +246,7 @@ class Checkpoint:
                 f"partition {number}: the state has format {manifest['format']}, this program reads"
                 f" {FORMAT}; run the version of streamer that wrote it"
             )
-        if manifest["identity"] != self.identity:
+        if self.identity and manifest["identity"] != self.identity:
             differs = {k: v for k, v in self.identity.items() if manifest["identity"].get(k) != v}
             raise UntrustedState(
                 f"partition {number}: the state belongs to {manifest['identity']}, this worker is {differs};"

@@ -8,10 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 log = logging.getLogger("streamer.kafka")
 ClientConfig = Mapping[str, Any]
 
+SELDOM_SECONDS = 30.0
 LARGEST_STATE_RECORD = 8 * 1024 * 1024
 
 
@@ -81,6 +83,36 @@ def producer_config(base: ClientConfig, transactional_id: str) -> dict[str, Any]
         "message.max.bytes": LARGEST_STATE_RECORD,
         "logger": log,
     }
+
+
+def admin_of(base: ClientConfig) -> AdminClient:
+    """An admin client that leaves it to its caller to say what is wrong."""
+    config: dict[str, Any] = {**base, "log_level": 0, "error_cb": _hush}
+    return AdminClient(config)
+
+
+def _hush(_: KafkaError) -> None:
+    """Errors come back from the calls as well."""
+
+
+class _Seldom(logging.Filter):
+    """While a broker is away, every client says so many times a second: once in a while is enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        about = record.getMessage().rpartition("]: ")[2].partition(" (")[0]
+        if record.created - self._said.get(about, 0.0) < SELDOM_SECONDS:
+            return False
+        if len(self._said) > 1000:
+            self._said.clear()
+        self._said[about] = record.created
+        return True
+
+
+log.addFilter(_Seldom())
 
 
 def close_quietly(consumer: Consumer) -> None:

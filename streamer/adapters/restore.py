@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ClientConfig
+from streamer.adapters.kafka import ClientConfig, admin_of
 from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, read_state
 from streamer.checkpoint import Checkpoint, Codec, UntrustedState
 from streamer.domain.objectives import Objectives
@@ -78,7 +78,7 @@ class Restorer:
     def _commit_seen_by_group(self, number: int) -> int | None:
         """The commit number in the group's metadata: to notice stale state, not to trust."""
         asked = ConsumerGroupTopicPartitions(self.group, [TopicPartition(self.topics[0], number)])
-        admin = AdminClient(dict(self.base))  # held: a client that is collected cancels what it was asked
+        admin = admin_of(self.base)  # held: a client that is collected cancels what it was asked
         try:
             futures = admin.list_consumer_group_offsets([asked], request_timeout=10)
             found = futures[self.group].result(12).topic_partitions
@@ -89,7 +89,7 @@ class Restorer:
 
     def _beginning(self, number: int) -> list[int]:
         """The oldest offsets that are still there."""
-        admin = AdminClient(dict(self.base))
+        admin = admin_of(self.base)
         asked = {TopicPartition(topic, number): OffsetSpec.earliest() for topic in self.topics}
         try:
             answers = admin.list_offsets(asked, request_timeout=10)

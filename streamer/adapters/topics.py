@@ -27,7 +27,7 @@ DAY_MS = 24 * HOUR_MS
 SOURCE_MESSAGE_BYTES = 1_048_588
 # A dead letter is the original record plus headers that say what was wrong with it.
 DEAD_LETTER_EXTRA_BYTES = 65_536
-TIMEOUT = 15.0
+TIMEOUT = 10.0
 
 
 class TopicsError(RuntimeError):
@@ -171,6 +171,11 @@ def describe(admin_conf: Settings, topics: Topics) -> list[TopicRow]:
         shown = {key: configs[name][key] for key in CONFIGS[role]}
         rows.append(TopicRow(role, name, len(found), replicas, shown, problems))
     return rows
+
+
+def existing_topics(conf: Settings) -> dict[str, TopicMetadata]:
+    """Every topic of the cluster, by name. Raises TopicsError where no broker answers."""
+    return _Admin(conf).metadata()
 
 
 def _config(role: str, replication: int) -> dict[str, str]:

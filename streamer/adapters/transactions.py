@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from streamer.adapters.kafka import (
     ClientConfig,
     Verdict,
+    admin_of,
     error_of,
     log,
     producer_config,
@@ -183,7 +184,7 @@ def _drain(consumer: Consumer, live: dict[bytes, bytes], target: int) -> bool:
 
 
 def _last_stable_offset(base: ClientConfig, topic: str, partition: int, deadline: float) -> int:
-    admin = AdminClient(dict(base))
+    admin = admin_of(base)
     at = TopicPartition(topic, partition)
     while True:
         try:

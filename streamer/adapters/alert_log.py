@@ -1,0 +1,69 @@
+"""The alerts topic as a subscriber reads it: committed transitions only, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from streamer.adapters.kafka import ClientConfig, close_quietly, reader_config
+from streamer.adapters.topics import TopicsError, existing_topics
+
+Alert = dict[str, Any]
+
+
+class AlertLog:
+    """Reads every partition of the alerts topic from its beginning, outside of any group."""
+
+    def __init__(self, base: ClientConfig, topic: str) -> None:
+        self.topic = topic
+        topics = existing_topics(base)
+        if topic not in topics:
+            raise TopicsError(f"there is no topic {topic}: make it with `streamer topics create`")
+        self._open = set(topics[topic].partitions)
+        # The offsets are ours alone; librdkafka still wants a group's name.
+        config = reader_config(base, "streamer.alerts") | {"auto.offset.reset": "earliest"}
+        self._consumer = Consumer(config)
+        self._consumer.assign([TopicPartition(topic, number, 0) for number in self._open])
+
+    def so_far(self) -> list[Alert]:
+        """Every transition up to now, in the order of their record times."""
+        found: list[tuple[int, int, int, Alert]] = []
+        while self._open:
+            found += self._take(1.0)
+        return [alert for *_, alert in sorted(found, key=lambda each: each[:3])]
+
+    def follow(self, going: Callable[[], bool]) -> Iterator[Alert]:
+        """Transitions as they are committed, while ``going()``."""
+        while going():
+            for *_, alert in self._take(0.2):
+                yield alert
+
+    def _take(self, seconds: float) -> list[tuple[int, int, int, Alert]]:
+        found = []
+        messages: list[Any] = self._consumer.consume(1000, seconds)
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.code() == error._PARTITION_EOF:
+                    self._open.discard(message.partition())
+                elif error.fatal():
+                    raise KafkaException(error)
+            elif message.value() is not None:
+                at = (message.timestamp()[1], message.partition(), message.offset())
+                found.append((*at, orjson.loads(message.value())))
+        return found
+
+    def close(self) -> None:
+        close_quietly(self._consumer)
+
+
+def still_firing(transitions: list[Alert]) -> list[Alert]:
+    """The last word of every incident that is not over, oldest incident first."""
+    latest = {alert["fingerprint"]: alert for alert in transitions}
+    return sorted(
+        (alert for alert in latest.values() if alert["status"] != "resolved"),
+        key=lambda alert: str(alert["started_at"]),
+    )

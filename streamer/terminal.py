@@ -1,0 +1,122 @@
+"""How things look in a terminal: alerts, status, topics, progress. Figures come from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from streamer.adapters.alert_log import Alert
+from streamer.adapters.logs import one_line
+from streamer.adapters.status import Status
+from streamer.adapters.topics import TopicResult, TopicRow
+
+COLOURS = {"firing": "bold red", "updated": "yellow", "resolved": "green"}
+SEVERE = {"page": "bold red", "ticket": "yellow"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Plain text where the output is no terminal, and without rich's guesses about numbers."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def clean(value: object) -> str:
+    """Text from events, safe to print: it can neither break a line nor steer the terminal."""
+    return one_line(str(value)) if value is not None else "–"
+
+
+def alert_line(alert: Alert) -> Text:
+    """One transition in one line: when, what, who, and the sentence for a person."""
+    status = str(alert["status"])
+    line = Text()
+    line.append(clean(alert["updated_at"])[11:19] + " ", style="dim")
+    line.append(f"{status.upper():<9}", style=COLOURS.get(status, ""))
+    line.append(f"{clean(alert['severity']):<7}", style=SEVERE.get(str(alert["severity"]), ""))
+    version = f" {clean(alert['version'])}" if alert["version"] is not None else ""
+    line.append(f"{clean(alert['model'])}{version}  ", style="bold")
+    line.append(f"{clean(alert['rule'])}  ", style="cyan")
+    line.append(clean(alert["summary"]))
+    if status == "resolved":
+        line.append(f" ({clean(alert['reason'])})", style="dim")
+    return line
+
+
+def status_tables(status: Status) -> Iterable[Table | Text]:
+    """Partitions, then models, then what fires."""
+    partitions = Table(
+        "partition", "commit", "lag predictions", "lag labels", "models", "state", title="Partitions"
+    )
+    for each in status.partitions:
+        state = Text("ok", "green") if each.problem is None else Text("quarantined", "bold red")
+        if each.problem is None and not each.commit:
+            state = Text("no worker has had it yet", "dim")
+        names = len({model.model for model in each.models})
+        partitions.add_row(
+            str(each.number), str(each.commit), f"{each.lag[0]:,}", f"{each.lag[1]:,}", str(names), state
+        )
+    yield partitions
+    for each in status.partitions:
+        if each.problem is not None:
+            yield Text(clean(each.problem), "red")
+    models = Table("model", "version", "task", "predictions", "joined", "pending", "firing", title="Models")
+    firing: dict[tuple[str, str | None], int] = {}
+    for alert in status.firing:
+        at = (alert["model"], alert["version"])
+        firing[at] = firing.get(at, 0) + 1
+    everything = [model for each in status.partitions for model in each.models]
+    for model in everything:
+        count = firing.get((model.model, model.version), 0)
+        models.add_row(
+            clean(model.model),
+            clean(model.version),
+            model.task,
+            f"{model.predictions:,}",
+            f"{model.joined:,}",
+            f"{model.pending:,}",
+            Text(str(count), "bold red" if count else "dim"),
+        )
+    yield models if everything else Text("No model has been seen yet.", "dim")
+    if status.firing:
+        yield Text("Firing", "bold")
+        yield from (alert_line(alert) for alert in status.firing)
+    else:
+        yield Text("Nothing is firing.", "green")
+
+
+def topic_results(results: Sequence[TopicResult]) -> Iterable[Text]:
+    """What ``topics create`` did."""
+    colours = {"created": "green", "existing": "dim", "differs": "yellow"}
+    for result in results:
+        yield Text.assemble(f"{result.name:<24}", (result.outcome, colours[result.outcome]))
+        for difference in result.differences:
+            yield Text(f"  {difference}", "yellow")
+
+
+def topic_table(rows: Sequence[TopicRow]) -> Iterable[Table | Text]:
+    """The topics as they are, and what is wrong with them."""
+    table = Table("topic", "role", "partitions", "copies", "problems")
+    for row in rows:
+        problems = Text("\n".join(row.problems) or "none", "yellow" if row.problems else "green")
+        table.add_row(row.name, row.role, str(row.partitions), str(row.replication), problems)
+    yield table
+
+
+def progress_bar(target: Console) -> Progress:
+    """A bar with counts and the time that is left; nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=target,
+        disable=not target.is_terminal,
+    )
+
+
+def figure(value: Any, form: str = ".3f") -> str:
+    """A figure, or a dash where there is none yet: undefined is not zero."""
+    return "–" if value is None else format(value, form)
