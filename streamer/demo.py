@@ -225,17 +225,7 @@ class Screen:
                 self.out.print(self._line(scrape, model), markup=False)
 
     def figures(self, scrape: Scrape) -> Table:
-        names = (
-            "model",
-            "predictions",
-            "labels",
-            "accuracy",
-            "F1",
-            "AUC",
-            "p95 latency",
-            "per second",
-            "lag",
-        )
+        names = ("model", "predictions", "labels", "accuracy", "F1", "AUC", "p95", "per second")
         table = Table(*names, "lag", "firing", title="last 1000 labels, last 5 s of predictions")
         lag = f"{scrape.total('streamer_lag_records'):,.0f}"
         for model in MODELS:
@@ -344,7 +334,7 @@ def _all_in(traffic: Traffic, scrape: Scrape) -> bool:
 
 def _summary(out: Console, verdict: Verdict, scrape: Scrape | None, seconds: float) -> bool:
     traffic = verdict.traffic
-    table = Table("model", "injected", "at prediction", "detected by", "predictions later", title="Summary")
+    table = Table("model", "injected", "at", "detected by", "predictions later", title="Summary")
     for injection in traffic.story:
         rules = (*injection.must, *(rule for rule in injection.may if rule in injection.found))
         found = [f"{injection.found[rule]:,}" if rule in injection.found else "MISSED" for rule in rules]

@@ -36,6 +36,10 @@ RETRY_SECONDS = 1.0
 STALLED_SECONDS = 10.0
 
 
+class Expelled(Exception):
+    """The group will not have this worker back; the message names the cure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often to commit: every ``interval`` seconds, stretched so that commits cost at most ``share``."""
@@ -65,6 +69,7 @@ class Ownership:
         self.readers = make_readers(self)
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="commit")
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._restores: dict[int, asyncio.Task[Any]] = {}
         self._arrival = asyncio.Event()
         self._ready: set[int] = set()
         self._wanted: frozenset[int] = frozenset()
@@ -166,6 +171,9 @@ class Ownership:
     def failed(self, kind: int, partition: int, error: KafkaError) -> None:
         self._call(self._failed, kind, partition, error)
 
+    def expelled(self, error: KafkaError) -> None:
+        self._call(self._expelled, error)
+
     def starving(self) -> frozenset[int]:
         return self._wanted
 
@@ -209,6 +217,13 @@ class Ownership:
         else:
             log.warning("%s/%d: %s", self.topics[kind], partition, error)
 
+    def _expelled(self, error: KafkaError) -> None:
+        """The group wants us no more, for good: two workers under one ``instance_id``, as a rule."""
+        self.crashed = self.crashed or Expelled(
+            f"the group has expelled this worker ({error.str()}): does another one run under the same"
+            " instance_id (STREAMER_INSTANCE_ID)? Give each its own"
+        )
+
     # -- assignment -----------------------------------------------------------------------
 
     def _assigned(self, partitions: set[int]) -> None:
@@ -225,7 +240,7 @@ class Ownership:
                 self._start(seat, seat.live(seat.pipeline, seat.checkpoint))
             else:
                 seat = self.seats[number] = Seat(number, self._epoch)
-                self._spawn(self._restore(seat, take_over=True))
+                self._begin_restore(seat)
 
     async def _revoked(self, partitions: set[int], lost: bool) -> None:
         log.info("%s partitions %s", "lost" if lost else "giving up", sorted(partitions))
@@ -270,9 +285,16 @@ class Ownership:
         seat.standing = Standing.RESTORING
         release([seat], self.readers.done)
         self.readers.stop_reading(seat.number)
-        self._spawn(self._restore(seat, take_over=False))
+        self._begin_restore(seat)
 
-    async def _restore(self, seat: Seat, take_over: bool) -> None:
+    def _begin_restore(self, seat: Seat) -> None:
+        before = self._restores.get(seat.number)
+        self._restores[seat.number] = self._spawn(self._restore(seat, before))
+
+    async def _restore(self, seat: Seat, before: asyncio.Task[Any] | None) -> None:
+        # One at a time: one that outlived its seat would take the partition over from its own successor.
+        if before is not None:
+            await asyncio.wait([before])
         loop, began = asyncio.get_running_loop(), time.monotonic()
         if seat.commit is not None:
             await asyncio.wait([seat.commit])

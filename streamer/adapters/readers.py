@@ -50,6 +50,7 @@ class Listener(Protocol):
     def arrived(self, chunks: list[Chunk]) -> None: ...
     def ended(self, kind: int, partition: int, epoch: int) -> None: ...
     def failed(self, kind: int, partition: int, error: KafkaError) -> None: ...
+    def expelled(self, error: KafkaError) -> None: ...
     def starving(self) -> set[int]: ...
 
 
@@ -76,7 +77,8 @@ class Readers(threading.Thread):
         super().__init__(name="kafka-poll", daemon=True)
         self.topics, self.listener = topics, listener
         self.chunk, self.max_buffered = chunk, max_buffered
-        self.member = Consumer(dict(member))
+        self._member_config = dict(member)
+        self.member = Consumer(self._member_config)
         self._readers = (Consumer(dict(reader)), Consumer(dict(reader)))
         self._seats: dict[int, _Seat] = {}
         self._asked: deque[Callable[[], None]] = deque()
@@ -132,7 +134,7 @@ class Readers(threading.Thread):
                 self.alive_at = now = time.monotonic()
                 if now - self._member_at > MEMBER_EVERY:
                     self._member_at = now
-                    self.member.poll(0)
+                    self._poll_member(0.0)
                 while self._asked:
                     self._guard(self._asked.popleft())
                 self._read_some()
@@ -150,9 +152,18 @@ class Readers(threading.Thread):
             on_lost=lambda client, tps: self._on_revoke(client, tps, lost=True),
         )
 
+    def _poll_member(self, timeout: float) -> None:
+        """Serve the group: heartbeats, rebalances. It reads nothing, so what comes back is an error."""
+        message = self.member.poll(timeout)
+        error = None if message is None else message.error()
+        if error is not None and error.fatal():
+            self.listener.expelled(error)
+
     def _rejoin(self) -> None:
-        self.member.unsubscribe()
-        self.member.poll(0)
+        # A new client: a static member that subscribes again under its old one is fenced by itself,
+        # for good, as soon as an offset commit of its earlier life fails.
+        close_quietly(self.member)
+        self.member = Consumer(self._member_config)
         self._subscribe()
 
     @staticmethod
@@ -190,7 +201,7 @@ class Readers(threading.Thread):
     def _read_some(self) -> None:
         """One turn: the topic that is behind in record time, else the other, else a short wait."""
         if not self._seats:
-            self.member.poll(IDLE_SECONDS * 4)
+            self._poll_member(IDLE_SECONDS * 4)
             return
         behind = 0 if self._clock[0] <= self._clock[1] else 1
         order = [kind for kind in (behind, 1 - behind) if self._room(kind)]

@@ -116,7 +116,8 @@ class ThresholdRule:
             text = f"{self.rule.signal} of {self._who()} is back at {self._show(value)}"
             return incident.resolve(self.rule, now, value, text, Resolution.RECOVERED)
         told = incident.told if incident.told is not None else self.spec.limit
-        step = max(self.margin, _WORSE_BY * abs(self.spec.limit))
+        # Twice as far beyond the limit as when last told: a slow slide must not page at every step.
+        step = max(self.margin, _WORSE_BY * abs(self.spec.limit), abs(told - self.spec.limit))
         worse = told - value if self.spec.minimum is not None else value - told
         if worse >= step and self.spec.signal != SILENCE:
             step_up = incident.update(self.rule, now, value, "worse: " + self._sentence(estimate))
