@@ -23,27 +23,18 @@ from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership, Pace
 from streamer.adapters.readers import Readers
 from streamer.adapters.restore import Restorer
-from streamer.adapters.topics import Topics
 from streamer.adapters.transactions import Rooms
 from streamer.config import Settings
 from streamer.domain.objectives import Objectives
+from streamer.errors import StreamerError
 from streamer.home import home
 
 log = logging.getLogger("streamer.app")
 BROKER_SECONDS = 10.0
 
 
-class WorkerError(RuntimeError):
+class WorkerError(StreamerError):
     """The worker cannot start; the message names the cure."""
-
-
-def topics_of(settings: Settings) -> Topics:
-    """The topics' names under the settings."""
-    names = settings.topics
-    trace = f"{settings.topic_prefix}trace" if settings.trace else None
-    return Topics(
-        names.predictions, names.labels, names.state, names.alerts, names.reports, names.dead_letters, trace
-    )
 
 
 class Worker:
@@ -51,7 +42,7 @@ class Worker:
 
     def __init__(self, settings: Settings, objectives: Objectives) -> None:
         self.settings, self.objectives = settings, objectives
-        self.topics = topics_of(settings)
+        self.topics = settings.topics
         self.base = settings.client_config()
         self.stats = ProcessorStats()
         self.exposition = Exposition(self.stats, max_series=settings.max_series)

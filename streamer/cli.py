@@ -24,11 +24,8 @@ from confluent_kafka import KafkaException
 from streamer import __version__, terminal
 from streamer.adapters import logs
 from streamer.adapters.alert_log import AlertLog, still_firing
-from streamer.adapters.event_sink import EventSink, NotDelivered
-from streamer.adapters.exposition import PortTaken
-from streamer.adapters.status import read_status
-from streamer.adapters.topics import TopicsError, create, describe
-from streamer.app import WorkerError, run_worker, topics_of
+from streamer.adapters.event_sink import EventSink
+from streamer.adapters.topics import create, describe
 from streamer.config import (
     ObjectivesError,
     Settings,
@@ -38,15 +35,13 @@ from streamer.config import (
     objectives_schema,
 )
 from streamer.config.durations import parse_duration
-from streamer.demo import DemoError, run_demo
 from streamer.domain.objectives import Objectives
-from streamer.kafka_jars import LocalKafkaError
+from streamer.errors import StreamerError
 from streamer.local import LocalKafka
-from streamer.replay import Plan, ReplayError, play
+from streamer.replay import Plan, play
 
 BROKER_PORT = 9092
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
-FORESEEN = (WorkerError, TopicsError, PortTaken, LocalKafkaError, NotDelivered, ReplayError, DemoError)
 
 app = typer.Typer(
     name="streamer",
@@ -102,15 +97,7 @@ def main() -> NoReturn:
         sys.exit(INTERRUPTED)
     except (SettingsError, ObjectivesError) as error:
         _fail(error, UNUSABLE)
-    except (
-        WorkerError,
-        TopicsError,
-        PortTaken,
-        LocalKafkaError,
-        NotDelivered,
-        ReplayError,
-        DemoError,
-    ) as error:
+    except StreamerError as error:
         _fail(error, FAILED)
     except KafkaException as error:
         cause = error.args[0]
@@ -210,7 +197,7 @@ def topics_create(
     streamer topics create --partitions 12 --replication 3
     """
     settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix)
-    results = create(settings.client_config(), topics_of(settings), partitions, replication)
+    results = create(settings.client_config(), settings.topics, partitions, replication)
     for line in terminal.topic_results(results):
         terminal.console().print(line)
     if any(result.outcome == "differs" for result in results):
@@ -221,7 +208,7 @@ def topics_create(
 def topics_describe(bootstrap: Bootstrap = None, topic_prefix: Prefix = None, config: Config = None) -> None:
     """Show the topics, and what would keep a worker from its promises (exit status 1 if anything)."""
     settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix)
-    rows = describe(settings.client_config(), topics_of(settings))
+    rows = describe(settings.client_config(), settings.topics)
     for table in terminal.topic_table(rows):
         terminal.console().print(table)
     if any(row.problems for row in rows):
@@ -267,6 +254,8 @@ def worker(
         log_level=log_level,
         log_format=log_format,
     )
+    from streamer.app import run_worker  # Faust and River take a second or more: only who needs them waits
+
     wanted = load_objectives(objectives) if objectives is not None else Objectives()
     raise typer.Exit(run_worker(settings, wanted))
 
@@ -356,7 +345,7 @@ def replay(
         delay_ms=_duration(label_delay, "--label-delay"),
         limit=limit,
     )
-    names = topics_of(settings)
+    names = settings.topics
     describe(settings.client_config(), names)
     sink = EventSink(settings.client_config(), names.predictions, names.labels, settings.partitioner)
     out = terminal.console(stderr=True)
@@ -457,7 +446,9 @@ def status(
     Exit status 1 if a partition's state cannot be trusted.
     """
     settings = _settings(config, bootstrap=bootstrap, group=group, topic_prefix=topic_prefix)
-    found = read_status(settings.client_config(), settings.group, topics_of(settings))
+    from streamer.adapters.status import read_status
+
+    found = read_status(settings.client_config(), settings.group, settings.topics)
     out = terminal.console()
     for part in terminal.status_tables(found):
         out.print(part)
@@ -475,5 +466,7 @@ def demo(
 
     Exit status 0 only if all that was injected was found, and nothing else was.
     """
+    from streamer.demo import run_demo
+
     logs.configure("warning", "text")
     raise typer.Exit(run_demo(keep, port, metrics_port))

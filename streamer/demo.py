@@ -32,6 +32,7 @@ from streamer import terminal
 from streamer.adapters.alert_log import Alert, AlertLog
 from streamer.adapters.scrape import Scrape, fetch
 from streamer.adapters.topics import Topics, create
+from streamer.errors import StreamerError
 from streamer.local import LocalKafka, free_ports
 from streamer.sdk import PredictionLogger
 
@@ -47,7 +48,7 @@ FIGURES_SECONDS = 8.0
 SEED = 7
 
 
-class DemoError(RuntimeError):
+class DemoError(StreamerError):
     """The demo cannot run; the message holds what the worker said last."""
 
 

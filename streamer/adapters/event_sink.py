@@ -9,12 +9,13 @@ import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
 from streamer.adapters.kafka import ClientConfig, log
+from streamer.errors import StreamerError
 from streamer.home import LIBRDKAFKA_NAMES, Partitioner
 
 FLUSH_SECONDS = 120.0
 
 
-class NotDelivered(RuntimeError):
+class NotDelivered(StreamerError):
     """The broker did not take everything; the message says how much and why."""
 
 

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from streamer.adapters.metric_names import MODEL, PROCESSOR, Family
 from streamer.domain.readings import Histogram, PartitionReadings, Readings, Sample
+from streamer.errors import StreamerError
 
 OTHER = "other"
 _TERMINAL = {
@@ -190,7 +191,7 @@ def _processor(
         yield metric
 
 
-class PortTaken(RuntimeError):
+class PortTaken(StreamerError):
     """The port for /metrics cannot be had."""
 
 

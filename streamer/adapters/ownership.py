@@ -33,6 +33,7 @@ from streamer.pipeline import KINDS, Poison
 
 LEAVE_SECONDS = 8.0
 RETRY_SECONDS = 1.0
+LAG_SECONDS = 2.0
 STALLED_SECONDS = 10.0
 
 
@@ -76,7 +77,8 @@ class Ownership:
         self._epoch = 0
         self._joined = self._rejoining = self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.loop_at = time.monotonic()
+        self._looking: asyncio.Task[Any] | None = None
+        self.loop_at = self._looked_at = time.monotonic()
 
     # -- Faust's side --------------------------------------------------------------
 
@@ -423,11 +425,28 @@ class Ownership:
             if seat.at_head and seat.pipeline is not None:
                 seat.pipeline.tick(now_ms)
             self._commit_if_due(seat)
-            for kind in (0, 1):
-                if seat.standing is Standing.LIVE:
-                    at = (KINDS[kind], seat.number)
-                    high = self.readers.high_offset(kind, seat.number)
-                    self.stats.lag_records[at], self.stats.lag_seconds[at] = seat.lag(kind, high, now_ms)
+        if self._looking is None and self.loop_at - self._looked_at > LAG_SECONDS:
+            self._looked_at = self.loop_at
+            self._looking = self._spawn(self._look_at_lag())
+
+    async def _look_at_lag(self) -> None:
+        live = [seat for seat in self.seats.values() if seat.standing is Standing.LIVE]
+        try:
+            if not live:
+                return
+            loop = asyncio.get_running_loop()
+            ends = await loop.run_in_executor(self._pool, self.restorer.ends, [seat.number for seat in live])
+        finally:
+            self._looking = None
+        now_ms = int(time.time() * 1000)
+        lags = {
+            (KINDS[kind], seat.number): seat.lag(kind, ends[kind, seat.number], now_ms)
+            for seat in live
+            for kind in (0, 1)
+            if (kind, seat.number) in ends and self.seats.get(seat.number) is seat
+        }
+        self.stats.lag_records = {at: records for at, (records, _) in lags.items()}
+        self.stats.lag_seconds = {at: seconds for at, (_, seconds) in lags.items()}
 
     def health(self) -> tuple[bool, str]:
         """Are the loop and the poll thread alive?"""

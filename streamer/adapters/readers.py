@@ -118,13 +118,6 @@ class Readers(threading.Thread):
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def high_offset(self, kind: int, partition: int) -> int:
-        """The end of a partition as the last fetch saw it, below 0 where it is not known."""
-        high: int = self._readers[kind].get_watermark_offsets(
-            TopicPartition(self.topics[kind], partition), cached=True
-        )[1]
-        return high
-
     # -- the thread --------------------------------------------------------------
 
     def run(self) -> None:

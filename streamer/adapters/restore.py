@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from streamer.domain.partition import Partition
 from streamer.pipeline import Pipeline
 
 REREADS = 3
+ENDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,22 @@ class Restorer:
             raise Unreachable(f"partition {number}: the group's offsets: {error}") from error
         metadata = (found[0].metadata if found else None) or ""
         return int(metadata) if metadata.isdigit() else None
+
+    def ends(self, numbers: Sequence[int]) -> dict[tuple[int, int], int]:
+        """(kind, partition) → the offset after its last record. Empty where the broker does not answer.
+
+        A reader's own cached offsets would do, but asking it from another thread can
+        block for many seconds while it is reading.
+        """
+        admin = admin_of(self.base)
+        at = {(kind, n): TopicPartition(topic, n) for kind, topic in enumerate(self.topics) for n in numbers}
+        try:
+            asked = dict.fromkeys(at.values(), OffsetSpec.latest())
+            answers = admin.list_offsets(asked, request_timeout=ENDS_SECONDS)
+            found = {(each.topic, each.partition): f.result(ENDS_SECONDS) for each, f in answers.items()}
+        except (KafkaException, TimeoutError):
+            return {}
+        return {key: int(found[each.topic, each.partition].offset) for key, each in at.items()}
 
     def _beginning(self, number: int) -> list[int]:
         """The oldest offsets that are still there."""

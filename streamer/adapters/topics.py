@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from streamer.adapters.kafka import LARGEST_STATE_RECORD
+from streamer.errors import StreamerError
 
 Settings = Mapping[str, Any]
 Outcome = Literal["created", "existing", "differs"]
@@ -30,7 +31,7 @@ DEAD_LETTER_EXTRA_BYTES = 65_536
 TIMEOUT = 10.0
 
 
-class TopicsError(RuntimeError):
+class TopicsError(StreamerError):
     """Topics cannot be made or read; the message names the broker, the reason and the cure."""
 
 

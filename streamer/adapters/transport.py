@@ -124,9 +124,6 @@ class ChunkConsumer(faust_consumer.Consumer):
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         return None
 
-    async def seek_to_beginning(self, *partitions: TP) -> None:
-        return None
-
     async def position(self, tp: TP) -> int | None:
         return None
 

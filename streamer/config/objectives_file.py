@@ -107,6 +107,16 @@ Quiet = Annotated[int, BeforeValidator(_quiet), Field(json_schema_extra={"type":
 Value = str | int | float | bool
 
 
+def _off(value: Any) -> Any:
+    """YAML reads a bare ``off`` as false."""
+    return "off" if value is False else value
+
+
+Confidence = Annotated[
+    float | Literal["off"], BeforeValidator(_off, json_schema_input_type=float | Literal["off", False])
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
 
@@ -124,7 +134,7 @@ class ObjectiveEntry(_Strict):
     runbook: str | None = None
     min_samples: int | None = Field(None, ge=1)
     margin: float | None = Field(None, ge=0)
-    confidence: float | Literal["off"] | None = None
+    confidence: Confidence | None = None
 
     @model_validator(mode="after")
     def _one_limit(self) -> ObjectiveEntry:
@@ -176,7 +186,7 @@ def _as_drift(value: Any) -> Any:
     return {"detectors": value} if isinstance(value, list) else value
 
 
-Detector = Annotated[DetectorEntry, BeforeValidator(_as_detector)]
+Detector = Annotated[DetectorEntry, BeforeValidator(_as_detector, json_schema_input_type=str | DetectorEntry)]
 
 
 class DriftEntry(_Strict):
@@ -188,7 +198,7 @@ class DriftEntry(_Strict):
     runbook: str | None = None
 
 
-Drift = Annotated[DriftEntry, BeforeValidator(_as_drift)]
+Drift = Annotated[DriftEntry, BeforeValidator(_as_drift, json_schema_input_type=list[Detector] | DriftEntry)]
 
 
 class DriftBlock(_Strict):
@@ -218,7 +228,7 @@ class ModelEntry(_Strict):
     severity: str | None = None
     runbook: str | None = None
     min_samples: int | None = Field(None, ge=1)
-    confidence: float | Literal["off"] | None = None
+    confidence: Confidence | None = None
 
 
 class LimitsEntry(_Strict):

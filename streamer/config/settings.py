@@ -9,6 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from streamer.adapters.topics import Topics
+
 PREFIX = "STREAMER_"
 KAFKA_PREFIX = "STREAMER_KAFKA__"
 OURS = frozenset(
@@ -91,10 +93,10 @@ class Settings(BaseModel):
         return value
 
     @property
-    def topics(self) -> TopicNames:
-        """The topics' full names."""
-        names = self.topic_names.model_dump()
-        return TopicNames(**{role: self.topic_prefix + name for role, name in names.items()})
+    def topics(self) -> Topics:
+        """The topics' full names; one for the trace where it is asked for."""
+        names = Topics(**self.topic_names.model_dump(), trace="trace" if self.trace else None)
+        return names.prefixed(self.topic_prefix)
 
     def client_config(self, **extra: object) -> dict[str, Any]:
         """Settings for any Kafka client of ours; the only place where the secrets are revealed."""
