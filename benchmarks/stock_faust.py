@@ -45,7 +45,8 @@ def main() -> None:
         if seen == 1:
             began = time.perf_counter()
         if seen == wanted:
-            print(f"SECONDS {time.perf_counter() - began:.4f}", flush=True)
+            # Faust takes print() over for its log.
+            os.write(1, f"\nSECONDS {time.perf_counter() - began:.4f}\n".encode())
             os._exit(0)
 
     async def watch_predictions(stream: Any) -> None:
