@@ -68,9 +68,17 @@ class Classes:
 
     @classmethod
     def multiclass(cls, spec: ModelSpec, learnt: Iterable[str] = ()) -> Classes:
-        """The declared classes, closed; or those learnt so far, open up to ``OTHER``."""
+        """The declared classes, closed; or those learnt so far, open up to ``OTHER``.
+
+        What was learnt keeps its index, which is part of the state, whatever the
+        file says by now; a class that is no longer declared is not known any more.
+        """
         declared = _names(spec.classes)
-        return cls(list(dict.fromkeys(declared or learnt))[:OTHER], closed=bool(declared))
+        known = cls(list(dict.fromkeys([*learnt, *declared])), closed=bool(declared))
+        if declared:
+            wanted = {spelling for name in declared for spelling in _spellings(name)}
+            known.table = {each: index for each, index in known.table.items() if each in wanted}
+        return known
 
     def learn(self, value: Any) -> int | None:
         """The index of a value that ``table`` does not have; None: unknown class."""
@@ -79,13 +87,15 @@ class Classes:
             return None
         if name in self.table:
             return self.table[name]
-        if len(self.names) >= OTHER:
-            return OTHER
-        return self._add(name)
+        return OTHER if len(self.names) >= OTHER else self._add(name)
 
     def _add(self, name: str) -> int:
+        """Give it the next index; those beyond the last one share ``OTHER``."""
         index = len(self.names)
-        self.names.append(name)
+        if index >= OTHER:
+            index = OTHER
+        else:
+            self.names.append(name)
         for spelling in _spellings(name):
             self.table.setdefault(spelling, index)
         return index

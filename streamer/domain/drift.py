@@ -20,7 +20,9 @@ from river.base import DriftDetector
 from streamer.domain.objectives import DetectorSpec
 
 RECENT = 50
-_INF = math.inf
+LARGEST = 1e100
+"""From here on a value is refused: its square, which ADWIN keeps, would outgrow a float and blind it."""
+
 ADWIN_STATE_LIMIT = 1 << 20
 
 
@@ -73,17 +75,20 @@ class Scaler:
 class Watch:
     """One detector, and where on the signal it last began anew."""
 
-    __slots__ = ("detector", "reset_at", "reset_total", "scaler", "spec")
+    __slots__ = ("detector", "reset_at", "scaler", "spec", "total")
 
     def __init__(self, spec: DetectorSpec, bounded: bool) -> None:
         self.spec = spec
         scaled = spec.scaled if spec.scaled is not None else spec.kind == "page_hinkley" and not bounded
         self.scaler = Scaler(spec.warm_up, spec.clip) if scaled else None
         self.detector = _build(spec)
-        self.reset_at = 0
-        self.reset_total = 0.0
+        self.begin_anew(0)
 
-    def describe(self, seen: int, total: float, recent: deque[float]) -> Detection:
+    def begin_anew(self, seen: int) -> None:
+        """From here on counts what alarms say; ``total`` is the sum of the values since."""
+        self.reset_at, self.total = seen, 0.0
+
+    def describe(self, seen: int, recent: deque[float]) -> Detection:
         """The alarm that the detector has just raised. River starts it anew at the next value."""
         since = seen - self.reset_at
         if isinstance(self.detector, drift.ADWIN):
@@ -91,14 +96,15 @@ class Watch:
             after = float(self.detector.estimation)
             cut: int | None = seen - tail
         else:
-            tail = min(len(recent), since)
+            # Right after a new beginning half of the values have to stand for what was before.
+            tail = min(len(recent), max(1, since // 2))
             after = math.fsum(list(recent)[-tail:]) / tail
             cut = None
         if self.scaler is not None and cut is not None:  # the estimate is in deviations: back to the unit
             after = self.scaler.unscale(after)
         old = since - tail
-        before = (total - self.reset_total - after * tail) / old if old else after
-        self.reset_at, self.reset_total = seen, total
+        before = (self.total - after * tail) / old if old else after
+        self.begin_anew(seen)
         return Detection(self.spec.kind, seen, before, after, cut)
 
     @property
@@ -112,26 +118,26 @@ class Watch:
         scaler = self.scaler
         return {
             "spec": self.identity,
-            "reset": [self.reset_at, self.reset_total],
+            "reset": [self.reset_at, self.total],
             "scaler": None if scaler is None else [scaler.n, scaler.mean, scaler.m2],
             "state": _detector_state(self.detector),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.reset_at, self.reset_total = state["reset"]
+        self.reset_at, self.total = state["reset"]
         if self.scaler is not None and state["scaler"] is not None:
             self.scaler.n, self.scaler.mean, self.scaler.m2 = state["scaler"]
         _restore_detector(self.detector, state["state"])
 
 
 class SignalWatch:
-    """All detectors of one signal, behind a door that lets only finite numbers in.
+    """All detectors of one signal, behind a door that lets only finite numbers in, below ``LARGEST``.
 
     One NaN or infinity would blind ADWIN and Page-Hinkley for ever.
     ``bounded``: the signal is a 0/1 loss or a probability.
     """
 
-    __slots__ = ("_raw", "_scaled", "recent", "refused", "seen", "total", "watches")
+    __slots__ = ("_raw", "_scaled", "recent", "refused", "seen", "watches")
 
     def __init__(self, specs: tuple[DetectorSpec, ...], bounded: bool) -> None:
         self.watches = [Watch(spec, bounded) for spec in specs]
@@ -139,23 +145,22 @@ class SignalWatch:
         self._scaled = [watch for watch in self.watches if watch.scaler is not None]
         self.seen = 0
         self.refused = 0
-        self.total = 0.0
         self.recent: deque[float] = deque(maxlen=RECENT)
 
     def update(self, x: float) -> list[Detection] | None:
         """Feed one value; the alarms it raised, None where there were none."""
-        if not -_INF < x < _INF:
+        if not -LARGEST < x < LARGEST:
             self.refused += 1
             return None
         self.seen += 1
-        self.total += x
         self.recent.append(x)
         found: list[Detection] | None = None
         for watch, detector in self._raw:
             detector.update(x)
+            watch.total += x
             if detector._drift_detected:
                 found = found or []
-                found.append(watch.describe(self.seen, self.total, self.recent))
+                found.append(watch.describe(self.seen, self.recent))
         if self._scaled:
             found = self._update_scaled(x, found)
         return found
@@ -164,33 +169,33 @@ class SignalWatch:
         for watch in self._scaled:
             z = watch.scaler.scale(x) if watch.scaler is not None else x
             if z is None:
-                watch.reset_at, watch.reset_total = self.seen, self.total
+                watch.begin_anew(self.seen)
                 continue
             watch.detector.update(z)
+            watch.total += x
             if watch.detector._drift_detected:
                 found = found or []
-                found.append(watch.describe(self.seen, self.total, self.recent))
+                found.append(watch.describe(self.seen, self.recent))
         return found
 
     def snapshot(self) -> dict[str, Any]:
         return {
             "seen": self.seen,
             "refused": self.refused,
-            "total": self.total,
             "recent": list(self.recent),
             "watches": [watch.snapshot() for watch in self.watches],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what was snapshot; a detector that the file has changed begins anew."""
-        self.seen, self.refused, self.total = state["seen"], state["refused"], state["total"]
+        self.seen, self.refused = state["seen"], state["refused"]
         self.recent = deque(state["recent"], maxlen=RECENT)
         for watch in self.watches:
             saved = next((each for each in state["watches"] if each["spec"] == watch.identity), None)
             if saved is not None:
                 watch.restore(saved)
             else:
-                watch.reset_at, watch.reset_total = self.seen, self.total
+                watch.begin_anew(self.seen)
 
 
 def _build(spec: DetectorSpec) -> DriftDetector:

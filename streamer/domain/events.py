@@ -77,7 +77,7 @@ def read_timestamp(value: Any, latest_ms: int) -> int:
         time = int(value)
     elif type(value) is str and 10 < len(value) <= 40:
         try:
-            moment = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value if value[-1] != "z" else value[:-1] + "Z")
             time = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
         except (ValueError, OverflowError):
             raise Refused(Reason.INVALID_FIELD) from None
@@ -122,4 +122,5 @@ def remap(event: Mapping[str, Any], paths: tuple[tuple[str, tuple[str, ...]], ..
 
 def rfc3339(time_ms: int) -> str:
     """``1700000000000`` → ``2023-11-14T22:13:20.000Z``."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    moment = _EPOCH + timedelta(milliseconds=time_ms)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -100,14 +100,19 @@ class JoinTable:
 
     def crowd_out(self, count: int) -> int:
         """Drop up to this many of the oldest recent ids that are in a bucket, to make room."""
+        gone = self._shorten_runs(count)
+        self._drop(gone)
+        self.crowded = self.crowded or gone > 0
+        return gone
+
+    def _shorten_runs(self, count: int) -> int:
+        """Take up to this many ids off the oldest buckets; answers how many."""
         left = count
         while left > 0 and self.runs:
             bucket, size = self.runs.popleft()
             if size > left:
                 self.runs.appendleft((bucket, size - left))
             left -= min(left, size)
-        self._drop(count - left)
-        self.crowded = self.crowded or left < count
         return count - left
 
     @property
@@ -141,9 +146,13 @@ class JoinTable:
         for pid in changes.gone:
             self.pending.pop(pid, None)
         self.pending.update(changes.added)
+        back = 0
         for pid, label in changes.resolved:
             self.pending.pop(pid, None)
+            # One that had been crowded out, and came back: it stands where it came last.
+            back += self.recent.pop(pid, None) is not None
             self.recent[pid] = label
+        self._shorten_runs(back)
         self.runs.extend(changes.runs)
         if changes.kept is not None:
             self.crowd_out(len(self.recent) - changes.kept)

@@ -55,6 +55,29 @@ class LabelCounts:
 class ModelMonitor:
     """All that one partition keeps about one model."""
 
+    __slots__ = (
+        "_every",
+        "_many",
+        "_remap_label",
+        "_remap_prediction",
+        "_saved",
+        "born",
+        "classes",
+        "former",
+        "labels",
+        "last_prediction",
+        "limits",
+        "parked",
+        "parked_gone",
+        "parked_new",
+        "place",
+        "silence",
+        "spec",
+        "table",
+        "task",
+        "versions",
+    )
+
     def __init__(self, spec: ModelSpec, limits: Limits, born: int, place: int = 0) -> None:
         self.spec, self.limits, self.born, self.place = spec, limits, born, place
         self.task: Task | None = spec.task
@@ -67,6 +90,8 @@ class ModelMonitor:
         self.last_prediction = 0
         self.silence = [ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE]
         self._saved: tuple[Any, ...] = ()
+        self._remap_prediction, self._remap_label = spec.fields.prediction, spec.fields.label
+        self.former: Task | None = None
         self._every: list[VersionMonitor] = []
         self._many = False
         self.table: dict[Any, int] = {}
@@ -83,8 +108,16 @@ class ModelMonitor:
         self.table = self.classes.table if self.classes is not None else {}
 
     def _settle(self, raw: Any, event: Mapping[str, Any]) -> None:
-        """Judge by the first prediction what nobody declared; labels parked so far are read anew."""
-        self.decide(_task_of(raw, event, Classes.binary(self.spec)))
+        """Judge by the first good prediction what nobody declared; labels parked so far are read anew.
+
+        Raises Refused before anything is decided: a dead letter must not be what judges.
+        """
+        binary = Classes.binary(self.spec)
+        task = "multiclass" if self.spec.classes else _task_of(raw, event, binary)
+        _score(event, binary if task == "binary" else None)
+        if event.get("version") not in (None, ""):
+            read_name(event["version"], MAX_VERSION)
+        self.decide(task)
         for pid, (label, time, second) in list(self.parked.items()):
             try:
                 self.parked[pid] = (self.read_label(label), time, second)
@@ -105,8 +138,8 @@ class ModelMonitor:
         Raises:
             Refused: the record is a dead letter.
         """
-        if self.spec.fields.prediction:
-            event = remap(event, self.spec.fields.prediction)
+        if self._remap_prediction:
+            event = remap(event, self._remap_prediction)
         try:
             pid, time, raw = event["prediction_id"], event["timestamp"], event["prediction"]
         except KeyError:
@@ -206,8 +239,8 @@ class ModelMonitor:
 
     def label(self, event: dict[str, Any], latest_ms: int, now: int) -> list[Transition] | None:
         """Take one label; the answer is as of ``predict``."""
-        if self.spec.fields.label:
-            event = remap(event, self.spec.fields.label)
+        if self._remap_label:
+            event = remap(event, self._remap_label)
         try:
             pid, time, raw = event["prediction_id"], event["timestamp"], event["label"]
         except KeyError:
@@ -264,7 +297,7 @@ class ModelMonitor:
         if parked is None:
             self.parked[pid] = (actual, time, now // 1000)
             self.parked_new.append(pid)
-        elif parked[0] == actual:
+        elif parked[0] == actual or (self.task is None and canonical(parked[0]) == canonical(actual)):
             self.labels.duplicate += 1
         else:
             self.labels.conflicting += 1
@@ -378,17 +411,30 @@ class ModelMonitor:
         return state
 
     def restore(self, state: Mapping[str, Any], now: int) -> list[Transition]:
-        """Become what was snapshot, all versions made but empty."""
+        """Become what was snapshot, all versions made but empty.
+
+        Where the file has changed the task, ``former`` names the old one until ``begin_anew``.
+        """
         self.born, self.last_prediction = state["born"], state["last_prediction"]
-        if state["task"] is not None:
+        if self.spec.task is not None and state["task"] not in (None, self.spec.task):
+            self.former = state["task"]
+        elif state["task"] is not None:
             self.decide(state["task"], tuple(state["classes"]))
         self.labels = LabelCounts(*state["labels"])
         orphans = restore_rules(self.silence, state["silence"])
         for name in state["versions"]:
             self.add_version(name)
-        if not orphans and self.place == state["place"]:
+        names = self.classes.names if self.classes else []
+        if not orphans and self.place == state["place"] and names == state["classes"]:
             self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
+
+    def begin_anew(self) -> None:
+        """What waits was read as classes or numbers of the former task: it cannot be scored any more."""
+        for version in self._every:
+            version.begin_anew()
+        self.unpark_oldest(len(self.parked))
+        self.former = None
 
     @property
     def firing(self) -> int:
@@ -399,6 +445,8 @@ class ModelMonitor:
 def _task_of(raw: Any, event: Mapping[str, Any], usual: Classes) -> Task:
     """What a model that nobody declared seems to be, judged by its first prediction. Raises Refused."""
     if type(raw) is float and "score" not in event:
+        if not -MAX_NUMBER < raw < MAX_NUMBER:
+            raise Refused(Reason.INVALID_FIELD)
         return "regression"
     if canonical(raw) is None:
         raise Refused(Reason.INVALID_FIELD)

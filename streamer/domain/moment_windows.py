@@ -30,6 +30,10 @@ class MomentLifetime:
         for error, label in rows:
             self.tally.update(error, label)
 
+    @property
+    def rows(self) -> int:
+        return self.tally.n
+
     def span_ms(self) -> int:
         return 0
 
@@ -61,6 +65,10 @@ class MomentRolling:
             self._seen += 1
             self._dirty.add(at // BLOCK_ROWS)
 
+    @property
+    def rows(self) -> int:
+        return self.tally.n
+
     def span_ms(self) -> int:
         return 0
 
@@ -89,7 +97,7 @@ class MomentDuration:
     def __init__(self, spec: WindowSpec) -> None:
         self.spec = spec
         self._pane_ms = max(1, spec.size // PANES)
-        self._kept = -(-spec.size // self._pane_ms)
+        self._kept = spec.size // self._pane_ms
         self._panes: deque[tuple[int, Moments]] = deque()
         self._last_time = 0
 
@@ -111,6 +119,10 @@ class MomentDuration:
         for _, moments in self._panes:
             total.merge(moments)
         return total
+
+    @property
+    def rows(self) -> int:
+        return sum(moments.n for _, moments in self._panes)
 
     def span_ms(self) -> int:
         return self._last_time - self._panes[0][0] * self._pane_ms if self._panes else 0

@@ -164,7 +164,7 @@ DEFAULT_DRIFT = (
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """All that is asked of one model. ``declared``: named in the file, so its silence counts.
+    """All that is asked of one model.
 
     ``task`` None: taken from the first prediction. ``positive``/``negative``:
     the raw values of the two classes of a binary model; empty ``negative``
@@ -175,7 +175,6 @@ class ModelSpec:
     """
 
     model: str
-    declared: bool = False
     task: Task | None = None
     positive: tuple[ClassValue, ...] = (1, True, "true", "yes")
     negative: tuple[ClassValue, ...] = ()

@@ -41,6 +41,7 @@ class Partition:
         self.segments: dict[int, int] = {}
         self.next_segment = 0
         self._stale: list[Key] = []
+        self._rewrite = False
         for name in objectives.models:
             if at_home(name):
                 self._add(name)
@@ -194,7 +195,8 @@ class Partition:
         live = sum(
             len(v.table.pending) + len(v.table.recent) for m in self.models.values() for v in m.every_version
         ) + sum(len(m.parked) for m in self.models.values())
-        rewrite = sum(self.segments.values()) > 2 * live + SLACK_ROWS
+        rewrite = self._rewrite or sum(self.segments.values()) > 2 * live + SLACK_ROWS
+        self._rewrite = False
         if rewrite:
             cells.update({("join", number): None for number in self.segments})
             self.segments = {}
@@ -228,6 +230,9 @@ class Partition:
         for number in sorted(self.segments):
             self._replay(cells["join", number])
         for model in self.models.values():
+            if model.former is not None:
+                model.begin_anew()
+                self._rewrite = True
             for version in model.every_version:
                 self._forget(model, version, self.now // 1000)
 
@@ -245,7 +250,8 @@ class Partition:
             self.told += model.restore(saved[name], self.now)
             for version in model.every_version:
                 at = (name, version.version)
-                self.told += version.restore(cells["version", *at], blocks.get(at, {}), self.now)
+                head, changed = cells["version", *at], model.former is not None
+                self.told += version.restore(head, blocks.get(at, {}), self.now, changed)
         for name in declared:
             if name not in self.models:
                 self._add(name)
@@ -255,7 +261,7 @@ class Partition:
         kind, _, window = str(key[3]).partition("/")
         model = self.models.get(str(key[1]))
         version = None if model is None else model.versions.get(key[2])
-        if version is None:
+        if model is None or version is None or (kind == "labels" and model.former is not None):
             return False
         return window in (version.windows if kind == "labels" else version.traffic)
 
@@ -265,9 +271,10 @@ class Partition:
 
     def _replay(self, segment: Mapping[str, Any]) -> None:
         for name, version_name, gone, ids, packed, resolved, labels, runs, kept in segment["versions"]:
-            version = self.models[name].versions[version_name]
-            self._forget(self.models[name], version, segment["second"])
-            width = packed_bytes(PAYLOAD_BITS[version.task])
+            model = self.models[name]
+            version = model.versions[version_name]
+            self._forget(model, version, segment["second"])
+            width = packed_bytes(PAYLOAD_BITS[model.former or version.task])
             values = [int.from_bytes(packed[i : i + width], "little") for i in range(0, len(packed), width)]
             version.table.apply(
                 Changes(
@@ -287,7 +294,10 @@ class Partition:
 
 
 class _SegmentWriter:
-    """Cuts join changes into segments of at most ``SEGMENT_ROWS`` rows."""
+    """Cuts join changes into segments of at most ``SEGMENT_ROWS`` rows.
+
+    An id has at most 256 characters: a segment stays below the 8 MB of the largest state record.
+    """
 
     def __init__(self, partition: Partition, cells: Cells) -> None:
         self.partition, self.cells = partition, cells
@@ -328,10 +338,14 @@ class _SegmentWriter:
             self.close()
 
     def add_parked(self, model: str, kept: list[Any], gone: list[str]) -> None:
-        for start in range(0, len(gone), SEGMENT_ROWS):
-            self._append_parked(model, [], gone[start : start + SEGMENT_ROWS])
-        for start in range(0, len(kept), SEGMENT_ROWS):
-            self._append_parked(model, kept[start : start + SEGMENT_ROWS], [])
+        while gone:
+            room = SEGMENT_ROWS - self.rows
+            first, gone = gone[:room], gone[room:]
+            self._append_parked(model, [], first)
+        while kept:
+            room = SEGMENT_ROWS - self.rows
+            part, kept = kept[:room], kept[room:]
+            self._append_parked(model, part, [])
 
     def _append_parked(self, model: str, kept: list[Any], gone: list[str]) -> None:
         self.parked.append([model, kept, gone])

@@ -7,6 +7,7 @@ buffer may be emptied at any moment without changing a figure.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from operator import itemgetter
@@ -20,6 +21,7 @@ from streamer.domain.windows import pack_counts, unpack_counts
 
 MAX_CATEGORIES = 100
 MAX_FEATURE_NAME = 100
+MAX_CATEGORY_BYTES = 100
 OTHER = "other"
 
 
@@ -43,9 +45,12 @@ class Profile:
         if not batch:
             return
         self.pending = []
+        if not self.rows:
+            first = batch.pop(0)
+            self.rows = 1
+            self._add_numeric(self._numbers_of(first))
+            self._count_one(first)
         self.rows += len(batch)
-        if not self._names:
-            self._count_one(batch.pop(0))
         if batch and not self._count_alike(batch):
             for features in batch:
                 self._count_one(features)
@@ -59,7 +64,7 @@ class Profile:
             values = np.array(list(map(itemgetter(*names), batch)))
         except (KeyError, ValueError):
             return False
-        if values.dtype.kind not in "fi" or not np.isfinite(values).all():
+        if values.dtype.kind not in "fi" or values.ndim != 2 or not np.isfinite(values).all():
             return False
         cells = feature_bins(values.astype(np.float64, copy=False).ravel()).reshape(values.shape)
         cells += np.arange(len(names)) * FEATURE_BINS
@@ -68,11 +73,13 @@ class Profile:
 
     def _count_one(self, features: Mapping[str, Any]) -> None:
         for name, value in features.items():
-            if value is None or (type(value) is float and not np.isfinite(value)):
+            if value is None or (type(value) is float and not _is_number(value)):
                 if self._known(name):
                     self.missing[name] += 1
             elif type(value) is float or type(value) is int or (type(value) is bool and name in self.numeric):
-                if name in self.numeric or (self._known(name) and self._add_numeric(name)):
+                if name not in self.numeric and self._known(name):
+                    self._add_numeric([name])
+                if name in self.numeric:
                     number = np.array([float(max(-1e300, min(1e300, value)))])
                     self.numeric[name][int(feature_bins(number)[0])] += 1
             elif self._known(name):
@@ -88,12 +95,16 @@ class Profile:
         self.overflow += 1
         return False
 
-    def _add_numeric(self, name: str) -> bool:
+    def _numbers_of(self, features: Mapping[str, Any]) -> list[str]:
+        """The numeric features of a first row, added at once: a new version must be cheap."""
+        finite = (n for n, value in features.items() if type(value) is int or _is_number(value))
+        return [name for name in finite if len(name) <= MAX_FEATURE_NAME][: self.max_features]
+
+    def _add_numeric(self, names: list[str]) -> None:
         """One flat table for all numeric features, so that a block is one ``add.at``."""
-        self._names = (*self._names, name)
-        self._table = np.concatenate([self._table, np.zeros(FEATURE_BINS, np.int64)])
+        self._names = (*self._names, *names)
+        self._table = np.concatenate([self._table, np.zeros(len(names) * FEATURE_BINS, np.int64)])
         self._slice()
-        return True
 
     def _slice(self) -> None:
         rows = self._table.reshape(-1, FEATURE_BINS)
@@ -103,7 +114,7 @@ class Profile:
         if isinstance(value, bool):
             text = "true" if value else "false"
         else:
-            text = value[:MAX_FEATURE_NAME] if isinstance(value, str) else f"<{type(value).__name__}>"
+            text = _shortened(value) if isinstance(value, str) else f"<{type(value).__name__}>"
         counts = self.categories.setdefault(name, Counter())
         counts[text if text in counts or len(counts) < MAX_CATEGORIES else OTHER] += 1
 
@@ -134,3 +145,12 @@ class Profile:
         self._slice()
         self.categories = {name: Counter(counts) for name, counts in state["categories"].items()}
         self.missing = Counter(state["missing"])
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float and math.isfinite(value)
+
+
+def _shortened(text: str) -> str:
+    """At most ``MAX_CATEGORY_BYTES`` in UTF-8, so that a profile fits into one state record."""
+    return text[: MAX_CATEGORY_BYTES if text.isascii() else MAX_CATEGORY_BYTES // 4]

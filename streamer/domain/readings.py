@@ -138,6 +138,7 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
         Sample("model_pending_predictions", who, len(version.table.pending)),
         *(Sample("model_expired_predictions_total", (*who, why), n) for why, n in version.expired.items()),
         *(Sample("model_drift_detected_total", (*who, *at), n) for at, n in version.detections.items()),
+        *_refused(who, version),
         *_firing(who, version.rules),
         *_windows(who, version),
         *_features(who, version),
@@ -146,6 +147,11 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
     if coverage is not None:
         samples.append(Sample("model_label_coverage_ratio", who, coverage.value))
     return Readings(_version_mark(version), tuple(samples), tuple(_histograms(who, version)))
+
+
+def _refused(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    for signal, watch in version.watches():
+        yield Sample("model_drift_values_refused_total", (*who, signal), watch.refused)
 
 
 def _firing(who: tuple[str, str], rules: Sequence[AnyRule]) -> Iterator[Sample]:
@@ -159,10 +165,10 @@ def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
         yield from _scores((*who, name), version, window.tally)
     for name, window in version.traffic.items():
         counts = window.tally[:LATENCY_BINS]
-        for q in (0.5, 0.95, 0.99):
+        for percentile, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
             value = latency.quantile(counts, q)
             if value is not None:
-                yield Sample("model_latency_quantile_seconds", (*who, name, str(q)), value / 1000)
+                yield Sample("model_latency_percentile_seconds", (*who, name, percentile), value / 1000)
         speed = version.throughput(name) if window.spec.kind == "duration" else None
         if speed is not None:
             yield Sample("model_throughput_predictions_per_second", (*who, name), speed.value)
@@ -187,6 +193,8 @@ def _scores(labels: tuple[str, ...], version: VersionMonitor, tally: object) -> 
             estimate = scores.multiclass_estimate(counts, score, None, None)
         if estimate is not None:
             yield Sample(f"model_{score}", labels, estimate.value)
+            if score == "auc_roc":
+                yield Sample("model_auc_roc_error", labels, estimate.error)
     if version.task == "multiclass" and version.classes is not None:
         for index, klass in enumerate(version.classes.names[:MAX_CLASSES_READ]):
             for score in _PER_CLASS:
@@ -199,6 +207,7 @@ def _features(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]
     profile = version.profile
     if profile is None:
         return
+    yield Sample("model_features_left_out_total", who, profile.overflow)
     for name, n in list(profile.missing.items())[:MAX_FEATURES_READ]:
         yield Sample("model_feature_missing_total", (*who, name), n)
     for name in list(profile.numeric)[:MAX_FEATURES_READ]:

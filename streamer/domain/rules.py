@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from streamer.domain.alerts import Incident, Resolution, Rule, State, Transition
 from streamer.domain.drift import Detection
@@ -19,18 +19,25 @@ from streamer.domain.objectives import (
 )
 from streamer.domain.scores import Estimate
 
-_SHARES = frozenset(("accuracy", "precision", "recall", "f1", "auc_roc", "label_coverage"))
+Moved = Literal["labels", "predictions", "settled"]
+"""Which rows move a rule's figure: labelled ones, predictions, or those that wait no more."""
+
+_UP_TO_ONE = frozenset(("accuracy", "precision", "recall", "f1", "auc_roc", "label_coverage", "r2"))
 _WORSE_BY = 0.05
 
 
 def default_margin(spec: ThresholdSpec) -> float:
-    """One point for shares (less close to 1), 5 % of the limit for the rest, none for silence."""
+    """One point for shares and R², 5 % of the limit for the rest, none for silence.
+
+    Less close to what the figure cannot pass: an alert has to be able to resolve.
+    """
     if spec.margin is not None:
         return spec.margin
     if spec.signal == SILENCE:
         return 0.0
-    if spec.signal in _SHARES:
-        return min(0.01, (1.0 - spec.limit) / 2)
+    if spec.signal in _UP_TO_ONE:
+        room = 1.0 - spec.limit if spec.minimum is not None else abs(spec.limit)
+        return min(0.01, max(0.0, room) / 2)
     return 0.05 * abs(spec.limit)
 
 
@@ -46,6 +53,11 @@ class ThresholdRule:
     def __init__(self, spec: ThresholdSpec, model: str, version: str | None) -> None:
         self.spec = spec
         self.margin = default_margin(spec)
+        self.counts: Moved = "labels"
+        if spec.signal in PREDICTION_SIGNALS:
+            self.counts = "predictions"
+        elif spec.signal in LABEL_SIGNALS:
+            self.counts = "settled"
         self.incident = Incident()
         below = spec.minimum is not None
         self.rule = Rule(
@@ -60,11 +72,6 @@ class ThresholdRule:
             threshold=spec.limit,
             direction="below" if below else "above",
         )
-
-    @property
-    def counts_labels(self) -> bool:
-        """Is it judged when labels come, rather than predictions?"""
-        return self.spec.signal not in PREDICTION_SIGNALS and self.spec.signal not in LABEL_SIGNALS
 
     def breaks(self, estimate: Estimate) -> bool:
         spec = self.spec
@@ -158,12 +165,8 @@ class DriftRule:
     def __init__(self, spec: DriftSpec, model: str, version: str) -> None:
         self.spec = spec
         self.incident = Incident()
+        self.counts: Moved = "labels" if spec.signal == "error" else "predictions"
         self.rule = Rule(model, version, spec.rule, spec.kind, spec.signal, spec.severity, spec.runbook)
-
-    @property
-    def counts_labels(self) -> bool:
-        """Do labels move it, rather than predictions?"""
-        return self.spec.signal == "error"
 
     def detected(self, detections: Sequence[Detection], now: int) -> Transition:
         """Open the incident, or add to it."""
@@ -211,9 +214,7 @@ def _who(rule: Rule) -> str:
 
 def no_data_after(rule: AnyRule, label_wait_ms: int) -> int:
     """For how long (ms of record time) an open incident may go without a row."""
-    if isinstance(rule, ThresholdRule):
-        if rule.counts_labels:
-            return label_wait_ms
+    if isinstance(rule, ThresholdRule) and rule.counts == "predictions":
         return rule.spec.window.size if rule.spec.window.kind == "duration" else HOUR_MS
     return label_wait_ms
 

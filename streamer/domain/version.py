@@ -52,6 +52,8 @@ from streamer.domain.scores import Estimate
 from streamer.domain.windows import Blocks, Window, build_window
 
 NO_LATENCY = LATENCY_BINS
+PROFILE_ROWS = 100
+MAX_VALUES_TOLD = 20
 LAG_BOUNDS_S = (1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
 _LAG_BOUNDS_MS = np.array(LAG_BOUNDS_S) * 1000
 CLASS_BITS = 6
@@ -62,19 +64,63 @@ _QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 class VersionMonitor:
     """Everything kept about one (model, version)."""
 
+    # Slots: with this many attributes an instance would keep a whole dict, and a worker of a
+    # thousand models would wait for memory at each look-up.
+    __slots__ = (
+        "_every",
+        "_judged_labels",
+        "_judged_predictions",
+        "_judged_settled",
+        "_label_windows",
+        "_lags",
+        "_latencies",
+        "_prediction_times",
+        "_row_times",
+        "_rows",
+        "_saved",
+        "_traffic_windows",
+        "accepted",
+        "classes",
+        "detections",
+        "drift_rules",
+        "duplicates",
+        "error_watch",
+        "expired",
+        "feature_watches",
+        "joined",
+        "label_time",
+        "lag_counts",
+        "lag_sum_ms",
+        "last_label",
+        "last_prediction",
+        "last_settled",
+        "latency_sum_us",
+        "prediction_time",
+        "profile",
+        "score_watch",
+        "spec",
+        "table",
+        "task",
+        "thresholds",
+        "traffic",
+        "version",
+        "windows",
+    )
+
     def __init__(
         self, spec: ModelSpec, version: str, task: Task, classes: Classes | None, limits: Limits
     ) -> None:
         self.spec, self.version, self.task, self.classes = spec, version, task, classes
+        self._every = spec.evaluate_every
         self.table = JoinTable(PAYLOAD_BITS[task])
         self.accepted = self.joined = self.duplicates = 0
-        self.expired = {"label_wait": 0, "capacity": 0}
+        self.expired = {"label_wait": 0, "capacity": 0, "task_changed": 0}
         self.prediction_time = self.label_time = 0
-        self.last_prediction = self.last_label = 0
+        self.last_prediction = self.last_label = self.last_settled = 0
         self.latency_sum_us = 0
         self.lag_counts = np.zeros(len(LAG_BOUNDS_S) + 1, np.int64)
         self.lag_sum_ms = 0
-        self._judged_labels = self._judged_predictions = 0
+        self._judged_labels = self._judged_predictions = self._judged_settled = 0
         self._saved: tuple[int, ...] = ()
 
         self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.every_window}
@@ -139,7 +185,7 @@ class VersionMonitor:
                 self.profile.pending.append(features)
             if self.feature_watches:
                 told = self._watch_features(features, now, told)
-        if not self.accepted % self.spec.evaluate_every:
+        if not self.accepted % self._every:
             told = (told or []) + self.evaluate_traffic(now)
         return told
 
@@ -189,7 +235,7 @@ class VersionMonitor:
             found = self.error_watch.update(loss)
             if found:
                 told = [self._detected("error", found, now)]
-        if not self.joined % self.spec.evaluate_every:
+        if not self.joined % self._every:
             told = (told or []) + self.evaluate_labels(now)
         return told
 
@@ -197,26 +243,41 @@ class VersionMonitor:
         for detection in found:
             key = (detection.detector, signal)
             self.detections[key] = self.detections.get(key, 0) + 1
-        return self.drift_rules[signal].detected(found, now)
+        told = self.drift_rules[signal].detected(found, now)
+        feature = self.feature_watches.get(signal.removeprefix("feature:"))
+        if feature is not None and self.spec.alert_feature_values:
+            told.evidence["recent_values"] = list(feature.recent)[-MAX_VALUES_TOLD:]
+        return told
 
     # -- at evaluation points -----------------------------------------------------
 
     def flush(self) -> None:
-        """Count the buffered rows; figures do not depend on when."""
-        if self._rows:
-            rows = self._rows if self.task == "regression" else np.array(self._rows, np.intp)
-            for window in self._label_windows:
-                window.extend(rows, self._row_times)
-            lags = np.array(self._lags)
-            np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
-            self.lag_sum_ms += int(lags.clip(0).sum())
-            self._rows, self._row_times, self._lags = [], [], []
-        if self._latencies:
-            codes = self._latency_codes(np.array(self._latencies, np.float64))
-            for window in self._traffic_windows:
-                window.extend(codes, self._prediction_times)
-            self._latencies, self._prediction_times = [], []
+        """Count all buffered rows; figures do not depend on when."""
+        self._flush_labels()
+        self._flush_traffic()
         if self.profile is not None:
+            self.profile.flush()
+
+    def _flush_labels(self) -> None:
+        if not self._rows:
+            return
+        rows = self._rows if self.task == "regression" else np.array(self._rows, np.intp)
+        for window in self._label_windows:
+            window.extend(rows, self._row_times)
+        lags = np.array(self._lags)
+        np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
+        self.lag_sum_ms += int(np.maximum(lags, 0).sum())
+        self._rows, self._row_times, self._lags = [], [], []
+
+    def _flush_traffic(self) -> None:
+        if not self._latencies:
+            return
+        codes = self._latency_codes(np.array(self._latencies, np.float64))
+        for window in self._traffic_windows:
+            window.extend(codes, self._prediction_times)
+        self._latencies, self._prediction_times = [], []
+        # No rule reads the profile: it can wait until counting is worth the call.
+        if self.profile is not None and len(self.profile.pending) >= PROFILE_ROWS:
             self.profile.flush()
 
     def _latency_codes(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -231,32 +292,55 @@ class VersionMonitor:
 
     def evaluate_labels(self, now: int) -> list[Transition]:
         """Hold the labelled figures against their limits. ``now``: record time in ms."""
-        self.flush()
+        self._flush_labels()
         self.last_label, self._judged_labels = now, self.joined
-        told = [
-            step
-            for rule in self.thresholds
-            if rule.counts_labels and (step := self._judge(rule, self.joined, self.label_time, now))
-        ]
+        told = self._judge_all("labels", self.joined, self.label_time, now)
         if self.error_watch is not None:
             step = self.drift_rules["error"].evaluate(self.error_watch.seen, now)
             told += [step] if step else []
         return told
 
     def evaluate_traffic(self, now: int) -> list[Transition]:
-        """Hold latency, throughput and coverage against their limits, and end quiet incidents."""
-        self.flush()
+        """Hold latency and throughput against their limits, and end quiet incidents."""
+        self._flush_traffic()
         self.last_prediction, self._judged_predictions = now, self.accepted
-        told = [
-            step
-            for rule in self.thresholds
-            if not rule.counts_labels
-            and (step := self._judge(rule, self.accepted, self.prediction_time, now))
-        ]
+        told = self._judge_all("predictions", self.accepted, self.prediction_time, now)
         for signal, watch in self._prediction_watches():
             step = self.drift_rules[signal].evaluate(watch.seen, now)
             told += [step] if step else []
         return told
+
+    def evaluate_coverage(self, now: int) -> list[Transition]:
+        """Hold the share of settled predictions that got a label against its limit.
+
+        It moves when predictions expire, long after the last of them was made.
+        """
+        self.last_settled, self._judged_settled = now, self.settled
+        return self._judge_all("settled", self.settled, now, now)
+
+    def _judge_all(self, counts: str, rows: int, event_time: int, now: int) -> list[Transition]:
+        """Judge the thresholds that rows of this kind move; see ``ThresholdRule.evaluate``."""
+        told = []
+        for rule in self.thresholds:
+            if rule.counts == counts:
+                spec = rule.spec
+                samples = self.samples(spec)
+                estimate = self.estimate(spec) if samples >= spec.min_samples else None
+                step = rule.evaluate(estimate, samples, rows, event_time, now)
+                if step is not None:
+                    told.append(step)
+        return told
+
+    @property
+    def settled(self) -> int:
+        """Predictions that got a label, or waited for one in vain."""
+        return self.joined + self.expired["label_wait"]
+
+    def watches(self) -> Iterator[tuple[str, SignalWatch]]:
+        """Every signal that detectors watch."""
+        if self.error_watch is not None:
+            yield "error", self.error_watch
+        yield from self._prediction_watches()
 
     def _prediction_watches(self) -> Iterator[tuple[str, SignalWatch]]:
         if self.score_watch is not None:
@@ -271,26 +355,26 @@ class VersionMonitor:
             told += self.evaluate_labels(now)
         if self.accepted != self._judged_predictions:
             told += self.evaluate_traffic(now)
+        if self.settled != self._judged_settled:
+            told += self.evaluate_coverage(now)
+        last = {"labels": self.last_label, "predictions": self.last_prediction, "settled": self.last_settled}
         for rule in self.rules:
-            if rule.incident.state is State.FIRING:
-                last = self.last_label if rule.counts_labels else self.last_prediction
-                if now - last > no_data_after(rule, self.spec.label_wait_ms):
-                    told.append(no_data(rule, now, superseded))
+            if rule.incident.state is State.FIRING and now - last[rule.counts] > no_data_after(
+                rule, self.spec.label_wait_ms
+            ):
+                told.append(no_data(rule, now, superseded))
         return told
-
-    def _judge(self, rule: ThresholdRule, rows: int, event_time: int, now: int) -> Transition | None:
-        return rule.evaluate(self.estimate(rule.spec), self.samples(rule.spec), rows, event_time, now)
 
     def samples(self, spec: ThresholdSpec) -> int:
         """How many rows there are to judge an objective by; see ``ThresholdSpec``."""
         if spec.signal == "label_coverage":
-            return self.joined + self.expired["label_wait"]
+            return self.settled
         if spec.signal == "throughput":
             return int(spec.limit * self._span_ms(spec.window.name) / 1000)
         if spec.signal in _QUANTILES:
-            return int(self.traffic[spec.window.name].tally[:LATENCY_BINS].sum())
-        tally = self.windows[spec.window.name].tally
-        return int(tally.n if self.task == "regression" else tally.sum())
+            window = self.traffic[spec.window.name]
+            return window.rows - int(window.tally[NO_LATENCY])
+        return self.windows[spec.window.name].rows
 
     def estimate(self, spec: ThresholdSpec) -> Estimate | None:
         """The figure of one objective, with its bounds."""
@@ -315,7 +399,7 @@ class VersionMonitor:
 
     def throughput(self, window: str) -> Estimate | None:
         """Predictions a second over a window of time, from the first second on."""
-        span, rows = self._span_ms(window), int(self.traffic[window].tally.sum())
+        span, rows = self._span_ms(window), self.traffic[window].rows
         return Estimate(rows * 1000 / span, rows, None, None) if span >= 1000 else None
 
     def _span_ms(self, window: str) -> int:
@@ -324,7 +408,7 @@ class VersionMonitor:
 
     def coverage(self, confidence: float | None) -> Estimate | None:
         """The share of settled predictions (joined or expired) that got a label."""
-        settled = self.joined + self.expired["label_wait"]
+        settled = self.settled
         if not settled:
             return None
         lower, upper = scores.wilson(self.joined, settled, confidence) if confidence else (None, None)
@@ -343,7 +427,7 @@ class VersionMonitor:
 
     def _mark(self) -> tuple[int, ...]:
         steps = sum(rule.incident.transitions for rule in self.rules)
-        judged = (self._judged_labels, self._judged_predictions)
+        judged = (self._judged_labels, self._judged_predictions, self._judged_settled)
         return (self.accepted, self.joined, self.duplicates, *self.expired.values(), *judged, steps)
 
     @property
@@ -365,11 +449,12 @@ class VersionMonitor:
             "version": self.version,
             "counts": [self.accepted, self.joined, self.duplicates],
             "expired": self.expired,
-            "judged": [self._judged_labels, self._judged_predictions],
-            "times": [self.prediction_time, self.label_time, self.last_prediction, self.last_label],
-            "latency_sum_us": self.latency_sum_us,
+            "judged": [self._judged_labels, self._judged_predictions, self._judged_settled],
+            "times": [self.prediction_time, self.label_time],
+            "last": [self.last_prediction, self.last_label, self.last_settled],
+            # As text: sums of the largest latencies and lags outgrow the 64 bits of msgpack.
+            "sums": [str(self.latency_sum_us), str(self.lag_sum_ms)],
             "lags": self.lag_counts.tobytes(),
-            "lag_sum_ms": self.lag_sum_ms,
             "windows": heads,
             "watches": {name: w.snapshot() for name, w in watches.items() if w is not None},
             "features": {name: w.snapshot() for name, w in self.feature_watches.items()},
@@ -380,24 +465,35 @@ class VersionMonitor:
         self._saved = self._mark()
         return head, blocks
 
+    def begin_anew(self) -> None:
+        """Give up what waits for a label; the counters stay true."""
+        self.expired["task_changed"] += len(self.table.pending)
+        self.table = JoinTable(PAYLOAD_BITS[self.task])
+
     def restore(
-        self, head: Mapping[str, Any], blocks: Mapping[str, Mapping[int, bytes]], now: int
+        self,
+        head: Mapping[str, Any],
+        blocks: Mapping[str, Mapping[int, bytes]],
+        now: int,
+        task_changed: bool = False,
     ) -> list[Transition]:
-        """Become what was snapshot; answers the ends of incidents whose rule is gone."""
+        """Become what was snapshot; answers the ends of incidents whose rule is gone.
+
+        ``task_changed``: the labelled figures of the former task mean nothing any more.
+        """
         self.accepted, self.joined, self.duplicates = head["counts"]
         self.expired = dict(head["expired"])
-        self._judged_labels, self._judged_predictions = head["judged"]
-        self.prediction_time, self.label_time, self.last_prediction, self.last_label = head["times"]
-        self.latency_sum_us, self.lag_sum_ms = head["latency_sum_us"], head["lag_sum_ms"]
+        self._judged_labels, self._judged_predictions, self._judged_settled = head["judged"]
+        self.prediction_time, self.label_time = head["times"]
+        self.last_prediction, self.last_label, self.last_settled = head["last"]
+        self.latency_sum_us, self.lag_sum_ms = map(int, head["sums"])
         self.lag_counts = np.frombuffer(head["lags"], np.int64).copy()
-        for kind, windows in (("labels", self.windows), ("traffic", self.traffic)):
-            for name, window in windows.items():
-                key = f"{kind}/{name}"
-                if key in head["windows"]:
-                    window.restore(head["windows"][key], blocks.get(key, {}))
-        for name, watch in (("error", self.error_watch), ("score", self.score_watch)):
-            if watch is not None and name in head["watches"]:
-                watch.restore(head["watches"][name])
+        self._restore_windows("traffic", self.traffic, head["windows"], blocks)
+        if not task_changed:
+            self._restore_windows("labels", self.windows, head["windows"], blocks)
+            for name, watch in (("error", self.error_watch), ("score", self.score_watch)):
+                if watch is not None and name in head["watches"]:
+                    watch.restore(head["watches"][name])
         for name, watch in self.feature_watches.items():
             if name in head["features"]:
                 watch.restore(head["features"][name])
@@ -405,9 +501,25 @@ class VersionMonitor:
             self.profile.restore(head["profile"])
         self.detections = {(detector, signal): count for detector, signal, count in head["detections"]}
         orphans = restore_rules(self.rules, head["rules"])
-        if not orphans:
+        if task_changed:
+            for signal in ("error", "score"):
+                if signal in self.drift_rules:
+                    self.drift_rules[signal].incident.last_position = 0
+        if not orphans and not task_changed:
             self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
+
+    @staticmethod
+    def _restore_windows(
+        kind: str,
+        windows: Mapping[str, Window],
+        heads: Mapping[str, Any],
+        blocks: Mapping[str, Mapping[int, bytes]],
+    ) -> None:
+        for name, window in windows.items():
+            key = f"{kind}/{name}"
+            if key in heads:
+                window.restore(heads[key], blocks.get(key, {}))
 
 
 def _fits(spec: ThresholdSpec, task: Task) -> bool:

@@ -48,6 +48,10 @@ class Window(Protocol):
     def tally(self) -> Any:
         """What the scores read: an array of counts, or Moments."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+
     def snapshot(self) -> tuple[Head, Blocks]:
         """The head, and the blocks that changed since the last snapshot (None: gone)."""
 
@@ -81,11 +85,13 @@ class LifetimeWindow:
     def __init__(self, spec: WindowSpec, codes: int) -> None:
         self.spec = spec
         self.counts: Counts = np.zeros(codes, np.int64)
+        self.rows = 0
         self._first: int | None = None
         self._last = 0
 
     def extend(self, rows: Codes, times: Sequence[int]) -> None:
         np.add.at(self.counts, rows, 1)
+        self.rows += len(rows)
         if self._first is None:
             self._first = times[0]
         self._last = times[-1]
@@ -102,6 +108,7 @@ class LifetimeWindow:
 
     def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
         self.counts = unpack_counts(head["counts"], len(self.counts))
+        self.rows = int(self.counts.sum())
         self._first, self._last = head["first"], head["last"]
 
 
@@ -136,6 +143,10 @@ class RollingWindow:
     @property
     def tally(self) -> Counts:
         return self.counts
+
+    @property
+    def rows(self) -> int:
+        return min(self._seen, self.spec.size)
 
     def span_ms(self) -> int:
         return 0
@@ -178,15 +189,16 @@ class DurationWindow:
     """The last ``size`` milliseconds of event time, in ``PANES`` panes.
 
     It holds the pane that is filling and the full ones before it, so it
-    covers between ``size`` less one pane and ``size``. A full pane keeps only
+    covers at most ``size``, and at least that less two panes. A full pane keeps only
     the cells that are not zero.
     """
 
     def __init__(self, spec: WindowSpec, codes: int) -> None:
         self.spec = spec
         self.counts: Counts = np.zeros(codes, np.int64)
+        self.rows = 0
         self._pane_ms = max(1, spec.size // PANES)
-        self._kept = -(-spec.size // self._pane_ms)
+        self._kept = spec.size // self._pane_ms
         self._full: deque[tuple[int, bytes]] = deque()
         self._pane: int | None = None
         self._open: Counts = np.zeros(codes, np.int64)
@@ -205,6 +217,7 @@ class DurationWindow:
             np.add.at(self._open, part, 1)
             np.add.at(self.counts, part, 1)
             start = stop
+        self.rows += end
         self._last_time = times[-1]
 
     def _turn(self, pane: int, time: int) -> None:
@@ -220,6 +233,7 @@ class DurationWindow:
             gone, cells = self._full.popleft()
             codes, values = _unpack_cells(cells)
             self.counts[codes] -= values
+            self.rows -= int(values.sum())
             self._changed[gone] = None
         self._pane = pane
 
@@ -254,6 +268,7 @@ class DurationWindow:
             self.counts[codes] += values
         codes, values = _unpack_cells(head["open"])
         self._open[codes] = values
+        self.rows = int(self.counts.sum())
 
 
 def _pack_cells(counts: Counts) -> bytes:

@@ -35,7 +35,6 @@ def threshold(signal: str, **more: Any) -> ThresholdSpec:
 
 MODEL = ModelSpec(
     "binary",
-    declared=True,
     task="binary",
     windows=(LAST_5, LAST_8S, WindowSpec("lifetime")),
     thresholds=(
@@ -79,7 +78,7 @@ SMALL = Limits(max_pending=14, max_parked=5, max_recent=9, max_models=7, max_ver
 
 def objectives(limits: Limits = SMALL) -> Objectives:
     models = {spec.model: spec for spec in (MODEL, SQUARE, KINDS, FOREIGN)}
-    return Objectives(3, replace(MODEL, model="", task=None, declared=False), models, limits)
+    return Objectives(3, replace(MODEL, model="", task=None), models, limits)
 
 
 def traffic(chance: random.Random, count: int) -> Log:
