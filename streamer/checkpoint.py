@@ -25,10 +25,11 @@ from typing import Any, Protocol
 
 from streamer.domain.events import CURES
 from streamer.domain.partition import Cells, Key
-from streamer.pipeline import KINDS, DeadLetter, Effects, Pipeline
+from streamer.pipeline import KINDS, DeadLetter, Effects, Pipeline, Unreadable
 
 FORMAT = 1
 MANIFEST_KEY: Key = ("manifest",)
+MAX_DEAD_LETTER_KEY = 4096
 _MOD = 1 << 64
 
 
@@ -99,7 +100,7 @@ def hash_key(key: bytes) -> int:
 class Checkpoint:
     """Step 1 for one partition, and the way back from bytes to state.
 
-    ``identity``: what the state belongs to (group, partition count, cluster);
+    ``identity``: what the state belongs to (group, partition count, cluster, topics);
     a manifest with another one is not trusted. Empty for someone who only looks.
     """
 
@@ -119,7 +120,12 @@ class Checkpoint:
         records.append(self._manifest(manifest, pipeline))
         records += self._effects(effects, pipeline)
         if trace:
-            order = {"commit": self.number, "positions": pipeline.positions, "order": effects.order}
+            order = {
+                "commit": self.number,
+                "positions": pipeline.positions,
+                "order": effects.order,
+                "unreadable": effects.unreadable,
+            }
             records.append(OutRecord("trace", str(pipeline.number).encode(), self.codec.encode_json(order)))
         size = sum(len(record.value or b"") for record in records)
         first, second = pipeline.positions
@@ -160,7 +166,7 @@ class Checkpoint:
     def _dead_letter(self, letter: DeadLetter, pipeline: Pipeline) -> OutRecord:
         """The original bytes are the value; what we say about them are headers."""
         record = letter.record
-        value = record.value() or b""
+        key, value = record.key() or b"", record.value() or b""
         headers = [
             ("reason", letter.reason.value.encode()),
             ("cure", CURES[letter.reason].encode()),
@@ -170,10 +176,17 @@ class Checkpoint:
             ("offset", str(record.offset()).encode()),
             ("timestamp", str(record.timestamp()[1]).encode()),
         ]
+        if isinstance(record, Unreadable):
+            value = b""
+            headers.append(("first-offset", str(record.first).encode()))
+        # Cut, so that the letter fits into a record of its topic whatever the sources take.
         if len(value) > self.max_dead_letter:
             headers.append(("truncated-sha256", sha256(value).hexdigest().encode()))
             value = value[: self.max_dead_letter]
-        return OutRecord("dead_letters", record.key() or b"", value, tuple(headers))
+        if len(key) > MAX_DEAD_LETTER_KEY:
+            headers.append(("truncated-key-sha256", sha256(key).hexdigest().encode()))
+            key = key[:MAX_DEAD_LETTER_KEY]
+        return OutRecord("dead_letters", key, value, tuple(headers))
 
     def read(
         self, raw: Mapping[bytes, bytes], number: int, expected: int | None = None
@@ -246,13 +259,24 @@ class Checkpoint:
                 f"partition {number}: the state has format {manifest['format']}, this program reads"
                 f" {FORMAT}; run the version of streamer that wrote it"
             )
-        if self.identity and manifest["identity"] != self.identity:
-            differs = {k: v for k, v in self.identity.items() if manifest["identity"].get(k) != v}
-            raise UntrustedState(
-                f"partition {number}: the state belongs to {manifest['identity']}, this worker is {differs};"
-                " give each group a state topic of its own"
-            )
+        self._check_identity(manifest["identity"], number)
         return manifest
+
+    def _check_identity(self, found: Mapping[str, Any], number: int) -> None:
+        """Only what our own identity names is compared."""
+        differs = {name: value for name, value in self.identity.items() if found.get(name) != value}
+        if not differs:
+            return
+        theirs = {name: found.get(name) for name in differs}
+        cure = "give each group a state topic of its own"
+        if differs.keys() == {"topic_ids"}:
+            cure = (
+                "a source topic was deleted and made anew, so the offsets in the state mean other records:"
+                " begin anew with another --group and a state topic of its own"
+            )
+        raise UntrustedState(
+            f"partition {number}: the state belongs to {theirs}, this worker to {differs}; {cure}"
+        )
 
     def _read_cells(
         self, raw: Mapping[bytes, bytes], manifest_key: bytes, manifest: Mapping[str, Any], number: int

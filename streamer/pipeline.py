@@ -3,7 +3,8 @@
 Error policy: a record that is bad becomes a dead letter. A record on which
 our own code fails raises ``Poison``: the caller restores the partition from
 its last commit and replays with that offset in ``skip``, so that half-done
-work is never kept.
+work is never kept. A stretch of the log that no client can read comes as one
+``Unreadable``, in its place among the records.
 """
 
 from __future__ import annotations
@@ -29,6 +30,31 @@ class Poison(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for the offsets ``first`` to ``last`` that the client cannot decompress or frame.
+
+    It answers what the client's own record does; ``time_ms``: of the record before it.
+    """
+
+    first: int
+    last: int
+    time_ms: int
+
+    def offset(self) -> int:
+        return self.last
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, self.time_ms
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> Any:
+        """Not None and without a length, which tells it from what a client delivers."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record that could not be used. ``record`` is the client's own."""
 
@@ -39,11 +65,16 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Effects:
-    """What a commit publishes: alerts in order, and dead letters."""
+    """What a commit publishes: alerts in order, and dead letters.
+
+    ``order``: (kind, how many records) as they were taken, (-1, time in ms) for a tick.
+    ``unreadable``: (kind, first offset, last offset, time in ms) of those among them.
+    """
 
     alerts: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     order: list[tuple[int, int]] = field(default_factory=list)
+    unreadable: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.alerts) + len(self.dead_letters)
@@ -78,8 +109,11 @@ class Pipeline:
         if not end:
             return
         while start < end:
-            if partition.advance(records[start].timestamp()[1]):
-                self.stamp()
+            try:
+                if partition.advance(records[start].timestamp()[1]):
+                    self.stamp()
+            except Exception as error:  # the second that this record began is to blame, and it with it
+                raise Poison(kind, records[start].offset()) from error
             if records[-1].timestamp()[1] < partition.now + 1000:
                 stop = end
             else:
@@ -91,11 +125,28 @@ class Pipeline:
         self.positions[kind] = self._last[1] + 1
         self.effects.order.append((kind, end))
 
-    def tick(self, now_ms: int) -> None:
-        """Time passes at the head of both topics, with no record to say so."""
-        if self.partition.advance(now_ms):
-            self.stamp()
-            self.effects.order.append((-1, now_ms))
+    def tick(self, now_ms: int) -> bool:
+        """Time passes at the head of both topics, with no record to say so.
+
+        True: it changed something that a commit has to save.
+        """
+        partition = self.partition
+        if not partition.advance(now_ms):
+            return False
+        self.stamp()
+        self.effects.order.append((-1, now_ms))
+        return any(
+            model.changed or any(version.changed for version in model.every_version)
+            for model in partition.models.values()
+        )
+
+    def settle(self, kind: int, offset: int) -> None:
+        """All before ``offset`` is processed; what lies there without being a record, nobody will deliver.
+
+        Transaction markers take offsets. Were they left before the position, the
+        next one could be gone from the log although nothing was missed.
+        """
+        self.positions[kind] = max(self.positions[kind], offset)
 
     def _feed(self, kind: int, records: Sequence[Any]) -> None:
         partition, decode, told = self.partition, self.decode, self.partition.told
@@ -114,7 +165,7 @@ class Pipeline:
                 self._dead(kind, Reason.UNDECODABLE, record)
                 continue
             except TypeError:
-                self._dead(kind, Reason.TOMBSTONE, record)
+                self._no_bytes(kind, record)
                 continue
             if type(event) is not dict:
                 self._dead(kind, event if isinstance(event, Reason) else Reason.NOT_AN_OBJECT, record)
@@ -123,12 +174,12 @@ class Pipeline:
                 reason = take(event)
                 if reason is not None:
                     reason = self._again(kind, event, reason, record)
+                if told:
+                    self._stamp(kind, record.offset())
             except Exception as error:
                 raise Poison(kind, record.offset()) from error
             if reason is not None:
                 self._dead(kind, reason, record)
-            if told:
-                self._stamp(kind, record.offset())
 
     def _again(self, kind: int, event: dict[str, Any], reason: Reason, record: Any) -> Reason | None:
         """A foreign log may not name its model: the record's key does."""
@@ -139,6 +190,13 @@ class Pipeline:
             return reason
         event["model"] = key.decode("utf-8", "replace")
         return self.partition.predict(event) if kind == PREDICTIONS else self.partition.label(event)
+
+    def _no_bytes(self, kind: int, record: Any) -> None:
+        if record.value() is None:
+            self._dead(kind, Reason.TOMBSTONE, record)
+            return
+        self._dead(kind, Reason.UNREADABLE, record)
+        self.effects.unreadable.append((kind, record.first, record.last, record.time_ms))
 
     def _dead(self, kind: int, reason: Reason, record: Any) -> None:
         self.partition.dead[KINDS[kind], reason.value] += 1
@@ -167,4 +225,4 @@ def _time_of(record: Any) -> int:
     return time
 
 
-__all__ = ["KINDS", "LABELS", "PREDICTIONS", "DeadLetter", "Effects", "Pipeline", "Poison"]
+__all__ = ["KINDS", "LABELS", "PREDICTIONS", "DeadLetter", "Effects", "Pipeline", "Poison", "Unreadable"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -10,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.adapters import codec
+from streamer.checkpoint import Checkpoint, UntrustedState
 from streamer.domain import partition as partition_module
 from streamer.domain.events import Reason
 from streamer.domain.objectives import Limits, Objectives
+from streamer.domain.partition import Partition
 from streamer.domain.version import VersionMonitor
-from streamer.pipeline import LABELS, PREDICTIONS, Pipeline, Poison
+from streamer.pipeline import LABELS, PREDICTIONS, Pipeline, Poison, Unreadable
 from tests.domain.feed import Disk, Log, Step, build, facts, feed
 from tests.domain.traffic import SMALL, objectives, traffic
 
@@ -218,3 +222,66 @@ def test_objectives_may_name_windows_of_their_own() -> None:
     spec = objectives(Limits())
     pipeline: Pipeline = build(Objectives(default=spec.default))
     assert pipeline.partition.models == {}
+
+
+def test_a_stretch_that_cannot_be_read_is_one_dead_letter_in_its_place() -> None:
+    disk = Disk(objectives(Limits()))
+    pipeline = build(disk.objectives)
+    log = Log()
+    log.predict("1", model="binary")
+    feed(pipeline, log.steps)
+    pipeline.run(PREDICTIONS, [Unreadable(1, 40, log.at)])
+    disk.commit(pipeline)
+    terms = pipeline.partition.identity()["predictions"]
+    assert (terms["consumed"], terms["pending"], terms["dead_letter"]) == (2, 1, 1)
+    assert pipeline.positions == [41, 0]
+    [(value, headers)] = disk.dead
+    assert value == b""
+    assert (headers["reason"], headers["first-offset"], headers["offset"]) == (b"unreadable", b"1", b"40")
+
+
+def test_the_trace_tells_which_records_no_oracle_can_read() -> None:
+    pipeline = build(objectives(Limits()))
+    pipeline.run(LABELS, [Unreadable(3, 4, 1_000)])
+    [traced] = [r for r in Checkpoint(codec, {}).prepare(pipeline, trace=True).records if r.room == "trace"]
+    told = json.loads(traced.value or b"")
+    assert (told["order"], told["unreadable"]) == ([[LABELS, 1]], [[LABELS, 3, 4, 1_000]])
+
+
+def test_a_second_on_which_our_code_fails_is_blamed_on_the_record_that_began_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = build(objectives(Limits()))
+    log = Log()
+    log.predict("1", model="binary")
+    feed(pipeline, log.steps)
+
+    def fails(*arguments: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Partition, "advance", fails)
+    log.wait(2_000)
+    log.predict("2", model="binary")
+    with pytest.raises(Poison, match="offset 1 of predictions"):
+        feed(pipeline, log.steps[1:])
+
+
+def test_a_dead_letter_keeps_no_key_that_would_not_fit_its_topic() -> None:
+    disk = Disk(objectives(Limits()))
+    pipeline = build(disk.objectives)
+    log = Log()
+    log.put(PREDICTIONS, b"{", b"k" * 9_000_000, raw=True)
+    feed(pipeline, log.steps)
+    [letter] = [r for r in Checkpoint(codec, {}).prepare(pipeline).records if r.room == "dead_letters"]
+    assert len(letter.key) == 4096
+    assert dict(letter.headers)["truncated-key-sha256"] == sha256(b"k" * 9_000_000).hexdigest().encode()
+
+
+def test_only_what_our_own_identity_names_is_compared() -> None:
+    disk = Disk(objectives(Limits()))
+    disk.commit(build(disk.objectives))
+    for identity in ({}, {"group": "g"}, {"group": "g", "partitions": 12}):
+        assert Checkpoint(codec, identity).read(disk.raw, 3) is not None
+    for identity in ({"group": "h"}, {"group": "g", "cluster": "c"}):
+        with pytest.raises(UntrustedState, match="belongs to"):
+            Checkpoint(codec, identity).read(disk.raw, 3)

@@ -42,9 +42,13 @@ class AlertLog:
                 yield alert
 
     def _take(self, seconds: float) -> list[tuple[int, int, int, Alert]]:
-        found = []
-        messages: list[Any] = self._consumer.consume(1000, seconds)
-        for message in messages:
+        found: list[tuple[int, int, int, Alert]] = []
+        # ``consume`` would wait for its whole time while there are fewer than asked for.
+        first = self._consumer.poll(seconds)
+        if first is None:
+            return found
+        rest: list[Any] = self._consumer.consume(1000, 0.0)
+        for message in [first, *rest]:
             error = message.error()
             if error is not None:
                 if error.code() == error._PARTITION_EOF:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streamer.adapters.kafka import ClientConfig, log
+from streamer.adapters.kafka import ClientConfig, error_of, log
 from streamer.errors import StreamerError
 from streamer.home import LIBRDKAFKA_NAMES, Partitioner
 
@@ -35,6 +35,7 @@ class EventSink:
                 "queue.buffering.max.messages": 200_000,
                 **base,
                 "enable.idempotence": True,
+                "acks": "all",
                 "partitioner": LIBRDKAFKA_NAMES[partitioner],
                 "delivery.report.only.error": True,
                 "on_delivery": self._reported,
@@ -52,7 +53,7 @@ class EventSink:
         """Any bytes to predictions (0) or labels (1); waits while the buffer is full.
 
         Raises:
-            NotDelivered: an earlier event was given up.
+            NotDelivered: this event is larger than the client takes, or an earlier one was given up.
         """
         while True:
             try:
@@ -61,6 +62,14 @@ class EventSink:
             except BufferError:
                 self._producer.poll(0.1)
                 self._check()
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                raise NotDelivered(
+                    f"event {self.sent + 1:,}, of {model}, is larger than message.max.bytes"
+                    f" of the client settings: {len(value):,} bytes"
+                ) from None
         self.sent += 1
         if self.sent % 1000 == 0:
             self._producer.poll(0)

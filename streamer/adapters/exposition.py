@@ -27,6 +27,7 @@ from streamer.domain.readings import Histogram, PartitionReadings, Readings, Sam
 from streamer.errors import StreamerError
 
 OTHER = "other"
+SERIES_OF_OTHER = 100
 _TERMINAL = {
     "predictions": ("joined", "expired", "duplicate", "dead_letter"),
     "labels": ("joined", "unmatched", "late", "duplicate", "conflicting", "dead_letter"),
@@ -45,6 +46,7 @@ class ProcessorStats:
     restores: int = 0
     restore_seconds: float = 0.0
     fenced: int = 0
+    lost: int = 0
     busy_seconds: dict[int, float] = field(default_factory=dict)
     lag_records: dict[tuple[str, int], int] = field(default_factory=dict)
     lag_seconds: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -78,10 +80,17 @@ class _Committed(Collector):
         self._exposition = exposition
 
     def collect(self) -> Iterable[Metric]:
-        partitions = self._exposition.partitions
-        samples, histograms, dropped = _fold(partitions, self._exposition.max_series)
+        partitions, most = self._exposition.partitions, self._exposition.max_series
+        processor = _processor(partitions, self._exposition.stats)
+        own = 1 + sum(len(rows) for rows in processor.values())
+        samples, histograms, dropped = _fold(partitions, max(0, most - own))
+        processor["streamer_series_dropped"] = [((), dropped)]
         yield from _families(samples, histograms)
-        yield from _processor(partitions, self._exposition.stats, dropped)
+        for name, rows in processor.items():
+            metric = _metric(name, PROCESSOR[name])
+            for labels, value in rows:
+                metric.add_metric(labels, value)
+            yield metric
 
 
 def _fold(
@@ -92,17 +101,23 @@ def _fold(
     histograms: list[Histogram] = []
     sums: dict[tuple[str, tuple[str, ...]], float] = {}
     piles: dict[str, Histogram] = {}
-    used = dropped = 0
-    for number in sorted(partitions):
-        for part in partitions[number].parts.values():
-            size = _series(part)
-            if used + size <= max_series:
-                used += size
-                samples += part.samples
-                histograms += part.histograms
-            else:
-                dropped += size
-                _add_up(part, sums, piles)
+    parts = [item for number in sorted(partitions) for item in partitions[number].parts.items()]
+    room = max_series
+    if sum(_series(part) for _, part in parts) > room:
+        room = max(0, room - SERIES_OF_OTHER)
+    else:
+        return [s for _, p in parts for s in p.samples], [h for _, p in parts for h in p.histograms], 0
+    dropped = 0
+    for (model, _), part in parts:
+        size = _series(part)
+        # A model that is really called so would be there twice.
+        if size <= room and model != OTHER:
+            room -= size
+            samples += part.samples
+            histograms += part.histograms
+        else:
+            dropped += size
+            _add_up(part, sums, piles)
     samples += [Sample(name, labels, value) for (name, labels), value in sums.items()]
     return samples, histograms + list(piles.values()), dropped
 
@@ -156,39 +171,37 @@ def _metric(name: str, family: Family) -> Any:
     )
 
 
-def _processor(
-    partitions: dict[int, PartitionReadings], stats: ProcessorStats, dropped: int
-) -> Iterator[Metric]:
-    rows: dict[str, list[tuple[tuple[str, ...], float]]] = {name: [] for name in PROCESSOR}
-    for topic, outcomes in _TERMINAL.items():
-        totals = [readings.identity[topic] for readings in partitions.values()]
-        rows[f"streamer_{topic}_consumed_total"].append(((), sum(t["consumed"] for t in totals)))
-        waiting = _WAITING[topic]
-        rows[f"streamer_{topic}_{waiting}"].append(((), sum(t[waiting] for t in totals)))
-        for outcome in outcomes:
-            rows[f"streamer_{topic}_total"].append(((outcome,), sum(t[outcome] for t in totals)))
-    letters: dict[tuple[str, str], int] = {}
-    for readings in partitions.values():
-        for at, n in readings.dead.items():
-            letters[at] = letters.get(at, 0) + n
-    rows["streamer_dead_letters_total"] += list(letters.items())
+Rows = list[tuple[tuple[str, ...], float]]
+
+
+def _processor(partitions: dict[int, PartitionReadings], stats: ProcessorStats) -> dict[str, Rows]:
+    """The worker's own series by name.
+
+    What belongs to a partition says so: a sum over those at hand would jump at a rebalance.
+    """
+    rows: dict[str, Rows] = {name: [] for name in PROCESSOR}
+    for number, readings in sorted(partitions.items()):
+        at = str(number)
+        for topic, outcomes in _TERMINAL.items():
+            terms, waiting = readings.identity[topic], _WAITING[topic]
+            rows[f"streamer_{topic}_consumed_total"].append(((at,), terms["consumed"]))
+            rows[f"streamer_{topic}_{waiting}"].append(((at,), terms[waiting]))
+            rows[f"streamer_{topic}_total"] += [((at, outcome), terms[outcome]) for outcome in outcomes]
+        letters = [((at, topic, reason), n) for (topic, reason), n in sorted(readings.dead.items())]
+        rows["streamer_dead_letters_total"] += letters
     rows["streamer_chunks_total"].append(((), stats.chunks))
     rows["streamer_commits_total"].append(((), stats.commits))
     rows["streamer_commit_seconds_total"].append(((), stats.commit_seconds))
     rows["streamer_restores_total"].append(((), stats.restores))
     rows["streamer_restore_seconds_total"].append(((), stats.restore_seconds))
     rows["streamer_fenced_total"].append(((), stats.fenced))
+    rows["streamer_lost_total"].append(((), stats.lost))
     rows["streamer_busy_seconds_total"] += [((str(p),), s) for p, s in list(stats.busy_seconds.items())]
     rows["streamer_lag_records"] += [((t, str(p)), n) for (t, p), n in list(stats.lag_records.items())]
     rows["streamer_lag_seconds"] += [((t, str(p)), s) for (t, p), s in list(stats.lag_seconds.items())]
     rows["streamer_partitions_owned"].append(((), len(partitions)))
     rows["streamer_partitions_quarantined"].append(((), len(stats.quarantined)))
-    rows["streamer_series_dropped"].append(((), dropped))
-    for name, values in rows.items():
-        metric = _metric(name, PROCESSOR[name])
-        for labels, value in values:
-            metric.add_metric(labels, value)
-        yield metric
+    return rows
 
 
 class PortTaken(StreamerError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +16,39 @@ log = logging.getLogger("streamer.kafka")
 ClientConfig = Mapping[str, Any]
 
 SELDOM_SECONDS = 30.0
+ASK_SECONDS = 4.0
+ASK_GRACE_SECONDS = 2.0
 LARGEST_STATE_RECORD = 8 * 1024 * 1024
+
+
+# Somebody else has the transactional id, or the client's transaction is beyond repair.
+FENCING = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError._FATAL,
+        KafkaError._STATE,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+    }
+)
+# Sending the same again changes nothing until a person does something.
+LASTING = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
 
 
 class Verdict(StrEnum):
@@ -23,15 +57,22 @@ class Verdict(StrEnum):
     RETRY = "retry"
     ABORT = "abort"
     FENCED = "fenced"
+    UNWRITABLE = "unwritable"
 
 
 def verdict_of(error: KafkaError) -> Verdict:
-    """Retriable: the same call again. Abortable: abort, send the same again. Else: not ours any more."""
+    """Retriable: the same call again. Abortable: abort, send the same again. Fenced: not ours any more.
+
+    Anything else is an output that cannot be written as it is.
+    """
     if error.retriable():
         return Verdict.RETRY
     if error.txn_requires_abort():
         return Verdict.ABORT
-    return Verdict.FENCED
+    code = error.code()
+    if code in FENCING or (error.fatal() and code not in LASTING):
+        return Verdict.FENCED
+    return Verdict.UNWRITABLE
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -93,6 +134,16 @@ def admin_of(base: ClientConfig) -> AdminClient:
 
 def _hush(_: KafkaError) -> None:
     """Errors come back from the calls as well."""
+
+
+def ask(futures: Iterable[Future[Any]], seconds: float = ASK_SECONDS) -> list[Any]:
+    """The answers of an admin client that was given ``seconds`` to answer in.
+
+    Raises:
+        KafkaException, TimeoutError: no answer. The client's own timeout comes as the one or as the other.
+    """
+    deadline = time.monotonic() + seconds + ASK_GRACE_SECONDS
+    return [future.result(max(0.0, deadline - time.monotonic())) for future in futures]
 
 
 class _Seldom(logging.Filter):

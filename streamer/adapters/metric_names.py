@@ -8,6 +8,7 @@ from typing import Literal
 VERSION = ("model", "version")
 WINDOW = (*VERSION, "window")
 FEATURE = (*VERSION, "feature")
+PARTITION = ("partition",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,10 @@ MODEL: dict[str, Family] = {
         "counter", "Predictions whose id had been seen before.", VERSION, True
     ),
     "model_expired_predictions_total": Family(
-        "counter", "Predictions given up without a label: label_wait or capacity.", (*VERSION, "reason"), True
+        "counter",
+        "Predictions given up without a label: label_wait, capacity or task_changed.",
+        (*VERSION, "reason"),
+        True,
     ),
     "model_pending_predictions": Family("gauge", "Predictions that wait for their label.", VERSION, True),
     "model_labels_total": Family(
@@ -50,6 +54,7 @@ MODEL: dict[str, Family] = {
     "model_recall": _score("Recall (of the positive class, or macro)"),
     "model_f1": _score("F1 (of the positive class, or macro)"),
     "model_auc_roc": _score("Area under the ROC curve"),
+    "model_auc_roc_error": Family("gauge", "How far binning may have moved the AUC, both ways.", WINDOW),
     "model_log_loss": _score("Log loss in nats"),
     "model_brier": _score("Brier score"),
     "model_class_precision": Family("gauge", "Precision of one class.", (*WINDOW, "class")),
@@ -61,40 +66,51 @@ MODEL: dict[str, Family] = {
     "model_r2": _score("Coefficient of determination"),
     "model_prediction_latency_seconds": Family("histogram", "Time to make a prediction.", VERSION, True),
     "model_label_lag_seconds": Family("histogram", "Time from a prediction to its label.", VERSION, True),
-    "model_latency_quantile_seconds": Family(
-        "gauge", "Quantile of the time to make a prediction.", (*WINDOW, "quantile")
+    "model_latency_percentile_seconds": Family(
+        "gauge", "Time to make a prediction: p50, p95 or p99.", (*WINDOW, "percentile")
     ),
     "model_throughput_predictions_per_second": Family("gauge", "Predictions a second.", WINDOW),
     "model_drift_detected_total": Family(
         "counter", "Alarms of the drift detectors.", (*VERSION, "detector", "signal"), True
     ),
+    "model_drift_values_refused_total": Family(
+        "counter", "Values kept from the detectors: not finite, or giant.", (*VERSION, "signal"), True
+    ),
     "model_alert_firing": Family(
         "gauge", "1 while the rule's incident is open, else 0.", (*VERSION, "rule", "severity")
+    ),
+    "model_features_left_out_total": Family(
+        "counter", "Values of features beyond max_features, which are not profiled.", VERSION, True
     ),
     "model_feature_missing_total": Family("counter", "Predictions in which the feature was null.", FEATURE),
     "model_feature_median": Family("gauge", "Median of the feature, to within an eighth.", FEATURE),
 }
 
 PROCESSOR: dict[str, Family] = {
-    "streamer_predictions_consumed_total": Family("counter", "Records read from the predictions topic."),
+    "streamer_predictions_consumed_total": Family(
+        "counter", "Records read from the predictions topic.", PARTITION
+    ),
     "streamer_predictions_total": Family(
         "counter",
         "Predictions by where they ended; with those pending they add up to consumed.",
-        ("outcome",),
+        (*PARTITION, "outcome"),
     ),
-    "streamer_predictions_pending": Family("gauge", "Predictions that wait for their label."),
-    "streamer_labels_consumed_total": Family("counter", "Records read from the labels topic."),
+    "streamer_predictions_pending": Family("gauge", "Predictions that wait for their label.", PARTITION),
+    "streamer_labels_consumed_total": Family("counter", "Records read from the labels topic.", PARTITION),
     "streamer_labels_total": Family(
-        "counter", "Labels by where they ended; with those parked they add up to consumed.", ("outcome",)
+        "counter",
+        "Labels by where they ended; with those parked they add up to consumed.",
+        (*PARTITION, "outcome"),
     ),
-    "streamer_labels_parked": Family("gauge", "Labels that wait for their prediction."),
-    "streamer_dead_letters_total": Family("counter", "Records set aside.", ("topic", "reason")),
+    "streamer_labels_parked": Family("gauge", "Labels that wait for their prediction.", PARTITION),
+    "streamer_dead_letters_total": Family("counter", "Records set aside.", (*PARTITION, "topic", "reason")),
     "streamer_chunks_total": Family("counter", "Runs of records processed."),
     "streamer_commits_total": Family("counter", "Transactions committed."),
     "streamer_commit_seconds_total": Family("counter", "Time from the start of a commit to its end."),
     "streamer_restores_total": Family("counter", "Partitions restored."),
     "streamer_restore_seconds_total": Family("counter", "Time taken to restore partitions."),
     "streamer_fenced_total": Family("counter", "Commits refused because another worker had taken over."),
+    "streamer_lost_total": Family("counter", "Partitions taken away without a chance of a last commit."),
     "streamer_busy_seconds_total": Family("counter", "Processing time.", ("partition",)),
     "streamer_lag_records": Family("gauge", "Records not processed yet.", ("topic", "partition")),
     "streamer_lag_seconds": Family("gauge", "Record time not processed yet.", ("topic", "partition")),

@@ -1,11 +1,12 @@
-"""Which partitions are ours, and everything that may happen to one.
+"""Which partitions are ours, what arrives for them, and what is processed when.
 
 assigned → restoring → live → leaving → (back at once: live | gone). State
 that cannot be trusted is quarantined: assigned, not read, reported. A worker
 that was replaced learns it from its own commit (``Fenced``) and forgets.
 
-All methods run on the event loop, but for those of ``readers.Listener``,
-which the poll thread calls.
+``custody`` keeps the seats, ``recovery`` brings them to life, ``commits``
+saves them; here is when. All methods run on the event loop, but for those of
+``readers.Listener``, which the poll thread calls.
 """
 
 from __future__ import annotations
@@ -13,41 +14,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as WaitedTooLong
-from dataclasses import dataclass
+from concurrent.futures import CancelledError
 from typing import Any
 
 from confluent_kafka import KafkaError
 
+from streamer.adapters.commits import Commits, Pace, failed
+from streamer.adapters.custody import Custody
 from streamer.adapters.exposition import Exposition, ProcessorStats
+from streamer.adapters.heads import Heads
+from streamer.adapters.health import Answer, check_alive, check_ready
 from streamer.adapters.kafka import log
 from streamer.adapters.readers import Chunk, Readers
+from streamer.adapters.recovery import Recovery
 from streamer.adapters.restore import Restorer
-from streamer.adapters.seat import Seat, Standing, release
-from streamer.adapters.transactions import Fenced, Unreachable
+from streamer.adapters.seat import Seat, Standing
+from streamer.adapters.tasks import Tasks
 from streamer.adapters.transport import Run
-from streamer.checkpoint import UntrustedState
-from streamer.domain.readings import read_partition
-from streamer.pipeline import KINDS, Poison
+from streamer.pipeline import Poison
 
 LEAVE_SECONDS = 8.0
-RETRY_SECONDS = 1.0
-LAG_SECONDS = 2.0
-STALLED_SECONDS = 10.0
 
 
 class Expelled(Exception):
     """The group will not have this worker back; the message names the cure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often to commit: every ``interval`` seconds, stretched so that commits cost at most ``share``."""
-
-    interval: float = 1.0
-    longest: float = 10.0
-    share: float = 0.10
 
 
 class Ownership:
@@ -62,23 +52,22 @@ class Ownership:
         pace: Pace,
         trace: bool = False,
     ) -> None:
-        self.restorer, self.exposition, self.stats, self.pace = restorer, exposition, stats, pace
         self.topics, self.partitions = restorer.topics, restorer.partitions
-        self.trace = trace
-        self.seats: dict[int, Seat] = {}
-        self.kept: dict[int, Seat] = {}
-        self.readers = make_readers(self)
-        self._pool = ThreadPoolExecutor(8, thread_name_prefix="commit")
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._restores: dict[int, asyncio.Task[Any]] = {}
+        self.stats = stats
+        self.tasks = Tasks()
+        self.custody = Custody(exposition, stats)
+        self.commits = Commits(self.custody, self.tasks, exposition, stats, pace, trace)
+        self.recovery = Recovery(self.custody, self.tasks, self.commits, restorer, exposition, stats)
+        self.heads = Heads(self.custody, self.tasks, restorer, stats)
+        self.seats = self.custody.seats
+        self.readers = self.custody.readers = make_readers(self)
         self._arrival = asyncio.Event()
+        self._in_turn = asyncio.Lock()
         self._ready: set[int] = set()
         self._wanted: frozenset[int] = frozenset()
-        self._epoch = 0
-        self._joined = self._rejoining = self._ending = False
+        self._joined = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._looking: asyncio.Task[Any] | None = None
-        self.loop_at = self._looked_at = time.monotonic()
+        self._loop_at = time.monotonic()
 
     # -- Faust's side --------------------------------------------------------------
 
@@ -128,56 +117,112 @@ class Ownership:
         try:
             seat.pipeline.run(run.kind, run.records)
         except Poison as poison:
-            log.exception("partition %d: %s; restoring, then setting it aside", run.partition, poison)
-            seat.skip = {*seat.skip, (poison.kind, poison.offset)}
-            self._reset(seat)
+            self._poisoned(seat, poison)
+            return
+        except Exception as error:
+            log.exception("partition %d: processing it", seat.number)
+            self.custody.quarantine(seat, failed(seat.number, "processing it", error))
             return
         seat.dirty = True
         self.stats.chunks += 1
         busy = self.stats.busy_seconds
         busy[run.partition] = busy.get(run.partition, 0.0) + time.perf_counter() - began
-        self._commit_if_due(seat)
+        self.commits.if_due(seat)
+
+    def _poisoned(self, seat: Seat, poison: Poison) -> None:
+        log.error("partition %d: %s", seat.number, poison, exc_info=poison)
+        if seat.set_aside(poison):
+            log.warning("partition %d: restoring, then setting that record aside", seat.number)
+            self.recovery.reset(seat)
+        else:
+            what = f"processing it: {poison}, and setting records aside did not help"
+            self.custody.quarantine(seat, failed(seat.number, what, poison.__cause__ or poison))
+
+    def beat(self) -> None:
+        """A few times a second: ticks at the head, commits that are due, where the logs end."""
+        self._loop_at = now = time.monotonic()
+        if self.custody.ending:
+            return
+        now_ms = int(time.time() * 1000)
+        for seat in list(self.seats.values()):
+            try:
+                seat.tick(now, now_ms)
+            except Exception as error:
+                log.exception("partition %d: a tick", seat.number)
+                self.custody.quarantine(seat, failed(seat.number, "letting time pass", error))
+            self.commits.if_due(seat)
+        self.heads.look_if_due(now)
 
     async def end(self) -> None:
         """Commit what there is, leave the group, stop the poll thread. Takes at most some seconds."""
-        self._ending = True
-        await self._leave(set(self.seats), keep=False)
-        self.readers.stop()
-        if self.readers.is_alive():
-            await asyncio.get_running_loop().run_in_executor(None, self.readers.join, LEAVE_SECONDS)
-        for task in list(self._tasks):
-            task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.custody.ending = True
+        try:
+            await self._leave(set(self.seats), keep=False)
+        finally:
+            # From here on no thread waits for a broker any more.
+            for seat in list(self.seats.values()):
+                self.custody.forget(seat)
+            self.custody.forget_kept()
+            self.readers.stop()
+            if self.readers.is_alive():
+                await asyncio.get_running_loop().run_in_executor(None, self.readers.join, LEAVE_SECONDS)
+            self.tasks.cancel()
+            for each in (self.commits, self.recovery, self.heads):
+                each.close()
 
     # -- the poll thread's side (readers.Listener) -----------------------------------
 
     def assigned(self, partitions: set[int]) -> None:
-        self._call(self._assigned, partitions)
+        self._call(self._spawn_assigned, partitions)
 
     def revoked(self, partitions: set[int], lost: bool) -> None:
         """Blocks the rebalance until the last commit, never for a loop that is stopping."""
-        if self._ending or self.readers.stopping or self._loop is None:
+        if self.custody.ending or self.readers.stopping or self._loop is None:
             return
         future = asyncio.run_coroutine_threadsafe(self._revoked(partitions, lost), self._loop)
         try:
             future.result(LEAVE_SECONDS)
-        except WaitedTooLong:
+        except TimeoutError:
             log.warning("partitions %s: no last commit within %.0f s", sorted(partitions), LEAVE_SECONDS)
+        except CancelledError:
+            log.info("partitions %s: the worker stops", sorted(partitions))
+        except Exception as error:
+            self.tasks.crash("giving up partitions", error)
 
     def arrived(self, chunks: list[Chunk]) -> None:
         self._call(self._arrived, chunks)
 
-    def ended(self, kind: int, partition: int, epoch: int) -> None:
-        self._call(self._ended, kind, partition, epoch)
+    def ended(self, kind: int, partition: int, epoch: int, offset: int) -> None:
+        self._call(self._ended, kind, partition, epoch, offset)
 
-    def failed(self, kind: int, partition: int, error: KafkaError) -> None:
-        self._call(self._failed, kind, partition, error)
+    def failed(self, kind: int, partition: int, epoch: int, error: KafkaError) -> None:
+        self._call(self._failed, kind, partition, epoch, error)
+
+    def unstarted(self, partition: int, epoch: int, error: KafkaError) -> None:
+        self._call(self._unstarted, partition, epoch, error)
 
     def expelled(self, error: KafkaError) -> None:
-        self._call(self._expelled, error)
+        """The group wants us no more, for good: two workers under one ``instance_id``, as a rule."""
+        why = (
+            f"the group has expelled this worker ({error.str()}): does another one run under the same"
+            " instance_id (STREAMER_INSTANCE_ID)? Give each its own"
+        )
+        self.tasks.crash("the group's member", Expelled(why))
+
+    def died(self, error: BaseException) -> None:
+        self.tasks.crash("the poll thread", error)
 
     def starving(self) -> frozenset[int]:
         return self._wanted
+
+    def hoards(self) -> dict[tuple[int, int], tuple[int, float]]:
+        """(kind, partition) → how many records are queued, and for how many s they have waited."""
+        now = time.monotonic()
+        return {
+            (kind, seat.number): (seat.queued[kind], seat.stuck(kind, now))
+            for seat in list(self.seats.values())
+            for kind in (0, 1)
+        }
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -197,20 +242,24 @@ class Ownership:
                 log.error(
                     "partition %d: a chunk is missing before %d; restoring", chunk.partition, chunk.begins
                 )
-                self._reset(seat)
+                self.recovery.reset(seat)
         self._arrival.set()
 
-    def _ended(self, kind: int, partition: int, epoch: int) -> None:
+    def _current(self, partition: int, epoch: int) -> Seat | None:
         seat = self.seats.get(partition)
-        if seat is not None and seat.epoch == epoch:
-            seat.merger.end(kind)
+        return seat if seat is not None and seat.epoch == epoch else None
+
+    def _ended(self, kind: int, partition: int, epoch: int, offset: int) -> None:
+        seat = self._current(partition, epoch)
+        if seat is not None:
+            seat.end(kind, offset)
             self._ready.add(partition)
             self._arrival.set()
 
-    def _failed(self, kind: int, partition: int, error: KafkaError) -> None:
-        seat = self.seats.get(partition)
+    def _failed(self, kind: int, partition: int, epoch: int, error: KafkaError) -> None:
+        seat = self._current(partition, epoch)
         if seat is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._quarantine(
+            self.custody.quarantine(
                 seat,
                 f"{self.topics[kind]}/{partition}: the next offset is no longer there ({error.str()}):"
                 " retention has eaten records that were never read, or the topic was made anew. Begin anew"
@@ -219,256 +268,75 @@ class Ownership:
         else:
             log.warning("%s/%d: %s", self.topics[kind], partition, error)
 
-    def _expelled(self, error: KafkaError) -> None:
-        """The group wants us no more, for good: two workers under one ``instance_id``, as a rule."""
-        self.crashed = self.crashed or Expelled(
-            f"the group has expelled this worker ({error.str()}): does another one run under the same"
-            " instance_id (STREAMER_INSTANCE_ID)? Give each its own"
-        )
+    def _unstarted(self, partition: int, epoch: int, error: KafkaError) -> None:
+        seat = self._current(partition, epoch)
+        if seat is not None:
+            self.custody.quarantine(
+                seat, f"partition {partition}: it cannot be read ({error.str()}); restart this worker"
+            )
 
     # -- assignment -----------------------------------------------------------------------
 
-    def _assigned(self, partitions: set[int]) -> None:
-        log.info("assigned partitions %s", sorted(partitions))
-        self._joined, self._rejoining = True, False
-        for number in set(self.kept) - partitions:
-            self._forget(self.kept.pop(number))
-        for number in partitions:
-            self._epoch += 1
-            seat = self.kept.pop(number, None)
-            if seat is not None and seat.pipeline is not None and seat.checkpoint is not None:
-                seat.begin(self._epoch)  # it came straight back: nobody else can have had it
-                self.seats[number] = seat
-                self._start(seat, seat.live(seat.pipeline, seat.checkpoint))
-            else:
-                seat = self.seats[number] = Seat(number, self._epoch)
-                self._begin_restore(seat)
+    def _spawn_assigned(self, partitions: set[int]) -> None:
+        self.tasks.spawn(self._assigned(partitions))
+
+    async def _assigned(self, partitions: set[int]) -> None:
+        async with self._in_turn:  # the group's events in their order, however long one takes
+            if self.custody.ending:
+                return
+            log.info("assigned partitions %s", sorted(partitions))
+            self._joined, self.custody.rejoining = True, False
+            self.custody.forget_kept(set(self.custody.kept) - partitions)
+            for number in sorted(partitions):
+                if number in self.seats:
+                    self.custody.forget(self.seats[number])
+                seat = self.custody.kept.pop(number, None)
+                if seat is None:
+                    self.recovery.begin(self.custody.add(number))
+                else:
+                    self.seats[number] = seat
+                    self.recovery.resume(seat)
 
     async def _revoked(self, partitions: set[int], lost: bool) -> None:
-        log.info("%s partitions %s", "lost" if lost else "giving up", sorted(partitions))
-        if not lost:
-            await self._leave(partitions & set(self.seats), keep=True)
-        for number in partitions & set(self.seats):
-            self._forget(self.seats.pop(number))
+        async with self._in_turn:
+            log.info("%s partitions %s", "lost" if lost else "giving up", sorted(partitions))
+            self._joined = False
+            mine = partitions & set(self.seats)
+            if lost:
+                self.stats.lost += len(mine)
+                self.custody.forget_kept()
+            else:
+                # Who leaves the group comes back as somebody else: others may have had it meanwhile.
+                await self._leave(mine, keep=not self.custody.rejoining)
+            for number in partitions & set(self.seats):
+                self.custody.forget(self.seats[number])
 
     async def _leave(self, numbers: set[int], keep: bool) -> None:
         """One last commit of each, side by side; those that made it may keep their memory."""
-        seats = [self.seats[number] for number in numbers]
-        was_live = [seat for seat in seats if seat.standing is Standing.LIVE]
+        seats = [seat for number in numbers if (seat := self.seats[number]).standing is Standing.LIVE]
         for seat in seats:
-            seat.standing = Standing.LEAVING if seat.standing is Standing.LIVE else seat.standing
-        try:
-            async with asyncio.timeout(LEAVE_SECONDS - 1):
-                saved = await asyncio.gather(*(self._last_commit(seat) for seat in was_live))
-        except TimeoutError:
-            saved = [False] * len(was_live)
-        for seat, done in zip(was_live, saved, strict=True):
-            if done and keep and self.seats.get(seat.number) is seat:
-                release([seat], self.readers.done)
-                self.kept[seat.number] = self.seats.pop(seat.number)
+            seat.standing = Standing.LEAVING
+        work = [self.tasks.spawn(self.commits.last(seat)) for seat in seats]
+        if work:
+            await asyncio.wait(work, timeout=LEAVE_SECONDS - 1)
+        for seat, task in zip(seats, work, strict=True):
+            saved = task.done() and not task.cancelled() and task.exception() is None and task.result()
+            if saved and keep and self.custody.holds(seat) and seat.standing is Standing.LEAVING:
+                self.custody.keep(seat)
 
-    async def _last_commit(self, seat: Seat) -> bool:
-        if seat.commit is not None and not await asyncio.shield(seat.commit):
-            return False
-        return await self._commit(seat) if seat.dirty or seat.urgent else True
-
-    def _forget(self, seat: Seat) -> None:
-        seat.standing = Standing.LEAVING
-        release([seat], self.readers.done)
-        self.exposition.withdraw(seat.number)
-        self.stats.quarantined.pop(seat.number, None)
-        if seat.writer is not None:
-            seat.writer.close()
-
-    # -- restore ---------------------------------------------------------------------------
-
-    def _reset(self, seat: Seat) -> None:
-        """Drop the memory and go back to the last commit."""
-        seat.standing = Standing.RESTORING
-        release([seat], self.readers.done)
-        self.readers.stop_reading(seat.number)
-        self._begin_restore(seat)
-
-    def _begin_restore(self, seat: Seat) -> None:
-        before = self._restores.get(seat.number)
-        self._restores[seat.number] = self._spawn(self._restore(seat, before))
-
-    async def _restore(self, seat: Seat, before: asyncio.Task[Any] | None) -> None:
-        # One at a time: one that outlived its seat would take the partition over from its own successor.
-        if before is not None:
-            await asyncio.wait([before])
-        loop, began = asyncio.get_running_loop(), time.monotonic()
-        if seat.commit is not None:
-            await asyncio.wait([seat.commit])
-        while self.seats.get(seat.number) is seat:
-            try:
-                restored = await loop.run_in_executor(
-                    self._pool, self.restorer.restore, seat.number, seat.writer
-                )
-            except UntrustedState as error:
-                return self._quarantine(seat, str(error))
-            except (Unreachable, Fenced) as error:
-                log.warning("partition %d: %s; trying again", seat.number, error)
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            seat.writer = restored.writer
-            break
-        else:
-            return None
-        if self.seats.get(seat.number) is not seat or self._ending:
-            return self._forget(seat)
-        self._epoch += 1
-        seat.begin(self._epoch)
-        positions = seat.live(restored.pipeline, restored.checkpoint)
-        if restored.first and not await self._commit(seat):
-            return None
-        seconds = time.monotonic() - began
-        self.stats.restores += 1
-        self.stats.restore_seconds += seconds
-        seat.readings = read_partition(restored.pipeline.partition, None)
-        self.exposition.publish(seat.number, seat.readings)
-        log.info(
-            "partition %d: at commit %d, offsets %s, after %.2f s",
-            seat.number,
-            restored.checkpoint.number,
-            positions,
-            seconds,
-        )
-        self._start(seat, positions)
-        return None
-
-    def _start(self, seat: Seat, positions: tuple[int, int]) -> None:
-        self.readers.start_reading(seat.number, seat.epoch, positions)
-
-    def _quarantine(self, seat: Seat, why: str) -> None:
-        log.error("quarantined: %s", why)
-        seat.standing = Standing.QUARANTINED
-        release([seat], self.readers.done)
-        self.readers.stop_reading(seat.number)
-        self.stats.quarantined[seat.number] = why
-
-    # -- commits -----------------------------------------------------------------------------
+    # -- health -----------------------------------------------------------------------------
 
     @property
-    def interval(self) -> float:
-        """Seconds between two commits of a partition, so that all of them cost at most the share."""
-        cost = sum(seat.commit_cost for seat in self.seats.values())
-        return min(max(self.pace.interval, cost / self.pace.share), self.pace.longest)
+    def crashed(self) -> BaseException | None:
+        """Why the worker has to stop, if it has to."""
+        return self.tasks.crashed
 
-    def _commit_if_due(self, seat: Seat) -> None:
-        if seat.due(time.monotonic(), self.interval):
-            seat.commit = self._spawn(self._commit(seat))
-
-    async def _commit(self, seat: Seat) -> bool:
-        """Steps 1 to 6 of ``checkpoint``. False: fenced, and the seat is lost."""
-        assert seat.checkpoint
-        assert seat.pipeline
-        assert seat.writer
-        began = time.perf_counter()
-        seat.dirty = False
-        seat.committed_at = time.monotonic()
-        commit = seat.checkpoint.prepare(seat.pipeline, self.trace)
-        readings = read_partition(seat.pipeline.partition, seat.readings)
-        cost = time.perf_counter() - began
-        try:
-            cost += await asyncio.get_running_loop().run_in_executor(
-                self._pool, _timed, seat.writer.write, commit
-            )
-        except Fenced as error:
-            self._fenced(seat, error)
-            return False
-        finally:
-            seat.commit = None
-        seat.commit_cost = cost
-        seat.readings = readings
-        self.exposition.publish(seat.number, readings)
-        self.readers.commit_offsets(seat.number, commit.positions, commit.number)
-        self.stats.commits += 1
-        self.stats.commit_seconds += time.perf_counter() - began
-        if seat.standing is Standing.LIVE:
-            self._commit_if_due(seat)
-        return True
-
-    def _fenced(self, seat: Seat, error: Fenced) -> None:
-        """Somebody else has it (or our transaction outlived its timeout: it looks the same)."""
-        log.warning("partition %d: replaced (%s); leaving and joining the group again", seat.number, error)
-        self.stats.fenced += 1
-        if self.seats.get(seat.number) is seat:
-            del self.seats[seat.number]
-        self.readers.stop_reading(seat.number)
-        self._forget(seat)
-        if not self._rejoining and not self._ending:
-            self._rejoining = True
-            self.readers.rejoin()
-
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the worker failed", exc_info=task.exception())
-            self.crashed = task.exception()
-
-    crashed: BaseException | None = None
-
-    # -- the clock -----------------------------------------------------------------------------
-
-    def beat(self) -> None:
-        """A few times a second: ticks at the head, commits that are due, lag."""
-        self.loop_at = time.monotonic()
-        now_ms = int(time.time() * 1000)
-        for seat in list(self.seats.values()):
-            if seat.at_head and seat.pipeline is not None:
-                seat.pipeline.tick(now_ms)
-            self._commit_if_due(seat)
-        if self._looking is None and self.loop_at - self._looked_at > LAG_SECONDS:
-            self._looked_at = self.loop_at
-            self._looking = self._spawn(self._look_at_lag())
-
-    async def _look_at_lag(self) -> None:
-        live = [seat for seat in self.seats.values() if seat.standing is Standing.LIVE]
-        try:
-            if not live:
-                return
-            loop = asyncio.get_running_loop()
-            ends = await loop.run_in_executor(self._pool, self.restorer.ends, [seat.number for seat in live])
-        finally:
-            self._looking = None
-        now_ms = int(time.time() * 1000)
-        lags = {
-            (KINDS[kind], seat.number): seat.lag(kind, ends[kind, seat.number], now_ms)
-            for seat in live
-            for kind in (0, 1)
-            if (kind, seat.number) in ends and self.seats.get(seat.number) is seat
-        }
-        self.stats.lag_records = {at: records for at, (records, _) in lags.items()}
-        self.stats.lag_seconds = {at: seconds for at, (_, seconds) in lags.items()}
-
-    def health(self) -> tuple[bool, str]:
+    def health(self) -> Answer:
         """Are the loop and the poll thread alive?"""
-        now = time.monotonic()
-        for name, at in (("event loop", self.loop_at), ("poll thread", self.readers.alive_at)):
-            if now - at > STALLED_SECONDS:
-                return False, f"the {name} has not moved for {now - at:.0f} s"
-        return True, "alive"
+        moved_at = {"event loop": self._loop_at, "poll thread": self.readers.alive_at}
+        return check_alive(time.monotonic(), moved_at)
 
-    def ready(self) -> tuple[bool, str]:
-        """Assigned, restored, nothing quarantined."""
-        if not self._joined:
-            return False, "not in the group yet: no answer from the broker, or a rebalance is under way"
-        for standing in (Standing.QUARANTINED, Standing.RESTORING, Standing.LEAVING):
-            numbers = sorted(n for n, seat in self.seats.items() if seat.standing is standing)
-            if numbers:
-                return False, f"partitions {standing}: {numbers}"
-        return True, f"{len(self.seats)} partitions live"
-
-
-def _timed(call: Callable[[Any], None], argument: Any) -> float:
-    """Run it in this thread; answers the CPU seconds it took."""
-    began = time.thread_time()
-    call(argument)
-    return time.thread_time() - began
+    def ready(self) -> Answer:
+        """In the group, the brokers answer, all restored, nothing quarantined."""
+        reachable = self.heads.reachable(time.monotonic())
+        return check_ready(self._joined, reachable, self.readers.trouble, list(self.seats.values()))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ClientConfig, admin_of
+from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask
 from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, read_state
 from streamer.checkpoint import Checkpoint, Codec, UntrustedState
 from streamer.domain.objectives import Objectives
@@ -17,7 +23,6 @@ from streamer.domain.partition import Partition
 from streamer.pipeline import Pipeline
 
 REREADS = 3
-ENDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +52,23 @@ class Restorer:
     decode: Callable[[Any], Any]
     max_value: int = 1_000_000
 
-    def restore(self, number: int, writer: PartitionWriter | None) -> Restored:
+    def restore(
+        self, number: int, writer: PartitionWriter | None, gone: threading.Event | None = None
+    ) -> Restored:
         """The whole way back. ``writer``: the one at hand, None at an assignment, which fences.
 
+        ``gone``: set once nobody waits for the partition any more.
+
         Raises:
-            UntrustedState: nothing was overwritten.
+            UntrustedState, Unwritable: nothing was overwritten.
             Unreachable, Fenced: try again while the partition is still ours.
         """
         if writer is None:
-            writer = PartitionWriter(self.base, self.group, number, self.rooms)
+            writer = PartitionWriter(self.base, self.group, number, self.rooms, gone)
             writer.take_over()
         expected = self._commit_seen_by_group(number)
         for reread in range(REREADS):
-            raw = read_state(self.base, self.group, self.state_topic, number)
+            raw = read_state(self.base, self.group, self.state_topic, number, gone=writer.gone)
             checkpoint = Checkpoint(self.codec, self.identity)
             try:
                 pipeline = checkpoint.restore(raw, lambda: self._build(number), expected)
@@ -78,39 +87,58 @@ class Restorer:
 
     def _commit_seen_by_group(self, number: int) -> int | None:
         """The commit number in the group's metadata: to notice stale state, not to trust."""
-        asked = ConsumerGroupTopicPartitions(self.group, [TopicPartition(self.topics[0], number)])
-        admin = admin_of(self.base)  # held: a client that is collected cancels what it was asked
         try:
-            futures = admin.list_consumer_group_offsets([asked], request_timeout=10)
-            found = futures[self.group].result(12).topic_partitions
-        except KafkaException as error:
-            raise Unreachable(f"partition {number}: the group's offsets: {error}") from error
-        metadata = (found[0].metadata if found else None) or ""
-        return int(metadata) if metadata.isdigit() else None
+            return commit_seen_by_group(self.base, self.group, self.topics[0], number)
+        except (KafkaException, TimeoutError) as error:
+            why = error or "no answer"
+            raise Unreachable(f"partition {number}: the group's offsets: {why}") from error
 
     def ends(self, numbers: Sequence[int]) -> dict[tuple[int, int], int]:
-        """(kind, partition) → the offset after its last record. Empty where the broker does not answer.
+        """(kind, partition) → the offset after its last committed record, of those whose leader answers.
 
         A reader's own cached offsets would do, but asking it from another thread can
         block for many seconds while it is reading.
         """
         admin = admin_of(self.base)
-        at = {(kind, n): TopicPartition(topic, n) for kind, topic in enumerate(self.topics) for n in numbers}
-        try:
-            asked = dict.fromkeys(at.values(), OffsetSpec.latest())
-            answers = admin.list_offsets(asked, request_timeout=ENDS_SECONDS)
-            found = {(each.topic, each.partition): f.result(ENDS_SECONDS) for each, f in answers.items()}
-        except (KafkaException, TimeoutError):
-            return {}
-        return {key: int(found[each.topic, each.partition].offset) for key, each in at.items()}
+        at = {TopicPartition(topic, n): (kind, n) for kind, topic in enumerate(self.topics) for n in numbers}
+        asked = dict.fromkeys(at, OffsetSpec.latest())
+        answers = admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_SECONDS
+        )
+        found: dict[tuple[int, int], int] = {}
+        for each, future in answers.items():
+            try:
+                [answer] = ask([future])
+            except KafkaException:
+                continue
+            except TimeoutError:
+                break  # they were asked together: the others will not answer either
+            found[at[each]] = int(answer.offset)
+        return found
 
     def _beginning(self, number: int) -> list[int]:
         """The oldest offsets that are still there."""
         admin = admin_of(self.base)
         asked = {TopicPartition(topic, number): OffsetSpec.earliest() for topic in self.topics}
         try:
-            answers = admin.list_offsets(asked, request_timeout=10)
-            found = {at.topic: future.result(10).offset for at, future in answers.items()}
-        except KafkaException as error:
-            raise Unreachable(f"partition {number}: the oldest offsets: {error}") from error
+            answers = admin.list_offsets(asked, request_timeout=ASK_SECONDS)
+            ask(answers.values())
+        except (KafkaException, TimeoutError) as error:
+            why = error or "no answer"
+            raise Unreachable(f"partition {number}: the oldest offsets: {why}") from error
+        found = {at.topic: int(future.result().offset) for at, future in answers.items()}
         return [found[topic] for topic in self.topics]
+
+
+def commit_seen_by_group(base: ClientConfig, group: str, topic: str, number: int) -> int | None:
+    """The commit number that the group's offset of one partition carries, None where there is none.
+
+    Raises:
+        KafkaException, TimeoutError: no answer.
+    """
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number)])
+    admin = admin_of(base)  # held: a client that is collected cancels what it was asked
+    [found] = ask(admin.list_consumer_group_offsets([asked], request_timeout=ASK_SECONDS).values())
+    offsets = found.topic_partitions
+    metadata = (offsets[0].metadata if offsets else None) or ""
+    return int(metadata) if metadata.isdigit() else None

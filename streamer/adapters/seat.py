@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -14,9 +14,12 @@ from streamer.adapters.transport import Run
 from streamer.checkpoint import Checkpoint
 from streamer.domain.readings import PartitionReadings
 from streamer.merge import Merger
-from streamer.pipeline import Pipeline
+from streamer.pipeline import Pipeline, Poison
 
 IDLE_COMMIT_SECONDS = 60.0
+FRESH_SECONDS = 10.0
+POISONS = 10
+HEALTHY_RECORDS = 1_000
 
 
 class Standing(StrEnum):
@@ -35,11 +38,15 @@ def record_time(record: Any) -> int:
 
 
 class Seat:
-    """Memory of one owned partition. ``epoch`` tells its chunks from those of an earlier ownership."""
+    """Memory of one owned partition. ``epoch`` tells its chunks from those of an earlier ownership.
+
+    ``gone``: set once the partition is given up; threads that work for it end.
+    """
 
     def __init__(self, number: int, epoch: int) -> None:
         self.number, self.epoch = number, epoch
         self.standing = Standing.RESTORING
+        self.gone = threading.Event()
         self.writer: PartitionWriter | None = None
         self.checkpoint: Checkpoint | None = None
         self.pipeline: Pipeline | None = None
@@ -49,6 +56,8 @@ class Seat:
         self.commit_cost = 0.0
         self.dirty = False
         self.skip: set[tuple[int, int]] = set()
+        self.poisons = 0
+        self._poison = (0, -1)
         self.begin(epoch)
 
     def begin(self, epoch: int) -> None:
@@ -58,6 +67,8 @@ class Seat:
         self.queued = [0, 0]
         self.under_way = 0
         self.next = [-1, -1]
+        self.head_at = [0.0, 0.0]
+        self.moved_at = time.monotonic()
 
     def live(self, pipeline: Pipeline, checkpoint: Checkpoint) -> tuple[int, int]:
         """Ready to process; answers the offsets to read from."""
@@ -66,6 +77,8 @@ class Seat:
         self.next = list(pipeline.positions)
         pipeline.skip = self.skip
         return pipeline.positions[0], pipeline.positions[1]
+
+    # -- the queue --------------------------------------------------------------------
 
     def accept(self, chunk: Chunk) -> bool:
         """Queue a chunk; False where it does not begin where the last one ended."""
@@ -76,6 +89,12 @@ class Seat:
         self.merger.push(chunk.kind, chunk.records)
         return True
 
+    def end(self, kind: int, offset: int) -> None:
+        """The topic's log has no record below ``offset`` that was not delivered, and ends there for now."""
+        self.merger.end(kind)
+        self.next[kind] = max(self.next[kind], offset)
+        self.head_at[kind] = time.monotonic()
+
     def next_run(self) -> Run | None:
         """The next records in the merged order, if it is known which they are."""
         found = self.merger.next_run()
@@ -84,26 +103,44 @@ class Seat:
         kind, records = found
         self.queued[kind] -= len(records)
         self.under_way += 1
+        self.moved_at = time.monotonic()
         return Run(kind, self.number, self.epoch, list(records))
+
+    def drop_queue(self) -> tuple[int, int]:
+        """Let go of what is queued; answers how many records of each topic that were."""
+        dropped = (self.queued[0], self.queued[1])
+        self.queued = [0, 0]
+        self.merger = Merger(record_time)
+        return dropped
+
+    def stuck(self, kind: int, now: float) -> float:
+        """For how many seconds the records of this topic have waited for the other one."""
+        return now - self.moved_at if self.merger.waiting_for == 1 - kind else 0.0
+
+    # -- the head -----------------------------------------------------------------------
 
     @property
     def at_head(self) -> bool:
         """Everything there is has been processed."""
         return self.standing is Standing.LIVE and self.under_way == 0 and self.merger.at_head
 
-    @property
-    def urgent(self) -> bool:
-        """Something has to be published: do not wait for the interval."""
-        return self.pipeline is not None and bool(self.pipeline.effects.alerts)
+    def confirm_head(self, kind: int, end: int, asked_at: float) -> None:
+        """The topic's leader has said where its log ends: not beyond what has arrived, if it is the head."""
+        if self.next[kind] >= end:
+            self.head_at[kind] = asked_at
 
-    def due(self, now: float, interval: float, many: int = 10_000) -> bool:
-        """Is it time to commit?"""
-        if self.standing is not Standing.LIVE or self.commit is not None or self.pipeline is None:
-            return False
-        waited = now - self.committed_at
-        if len(self.pipeline.effects) >= many or self.urgent:
-            return True
-        return waited >= (interval if self.dirty else IDLE_COMMIT_SECONDS)
+    def sure_of_head(self, now: float) -> bool:
+        """Is it known of both topics that there was no more a moment ago? A lost leader says nothing."""
+        return self.at_head and now - min(self.head_at) < FRESH_SECONDS
+
+    def tick(self, now: float, now_ms: int) -> None:
+        """Time passes at the head of both topics, and only there."""
+        if self.pipeline is None or not self.at_head:
+            return
+        for kind in (0, 1):
+            self.pipeline.settle(kind, self.next[kind])
+        if self.sure_of_head(now):
+            self.dirty |= self.pipeline.tick(now_ms)
 
     def lag(self, kind: int, high_offset: int, now_ms: int) -> tuple[int, float]:
         """Records and seconds behind. At the head both are 0."""
@@ -113,10 +150,42 @@ class Seat:
         clock = self.pipeline.partition.now
         return records, max(0.0, (now_ms - clock) / 1000) if records and clock else 0.0
 
+    # -- commits ------------------------------------------------------------------------
 
-def release(seats: Sequence[Seat], done: list[int]) -> None:
-    """Give back the credit of records that will never be processed."""
-    for seat in seats:
-        for kind in (0, 1):
-            done[kind] += seat.queued[kind]
-            seat.queued[kind] = 0
+    @property
+    def urgent(self) -> bool:
+        """Something has to be published: do not wait for the interval."""
+        return self.pipeline is not None and bool(self.pipeline.effects.alerts)
+
+    def due(self, now: float, shortest: float, interval: float, many: int = 10_000) -> bool:
+        """Is it time to commit? Seconds between two: ``interval``, ``shortest`` once there is no work."""
+        if self.standing is not Standing.LIVE or self.commit is not None or self.pipeline is None:
+            return False
+        if len(self.pipeline.effects) >= many or self.urgent:
+            return True
+        waited = now - self.committed_at
+        if not self.dirty:
+            return waited >= IDLE_COMMIT_SECONDS
+        resting = now - self.moved_at >= shortest and self.at_head
+        return waited >= (shortest if resting else interval)
+
+    # -- poison -------------------------------------------------------------------------
+
+    def set_aside(self, poison: Poison) -> bool:
+        """Note a record on which our code fails; False: setting records aside does not help.
+
+        It did not if that very record is to blame again, or if record after
+        record is: then something in the state is, and good ones would follow it.
+        """
+        self._poison = (poison.kind, poison.offset)
+        again = self._poison in self.skip
+        self.skip.add(self._poison)
+        self.poisons += 1
+        return not again and self.poisons <= POISONS
+
+    def passed(self, positions: tuple[int, int]) -> None:
+        """These are committed: forget what was set aside well before them."""
+        kind, offset = self._poison
+        if self.poisons and positions[kind] - offset > HEALTHY_RECORDS:
+            self.poisons = 0
+            self.skip.difference_update([(k, o) for k, o in self.skip if o < positions[k]])

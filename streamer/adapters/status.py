@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streamer.adapters import codec
 from streamer.adapters.alert_log import Alert, AlertLog, still_firing
-from streamer.adapters.kafka import ClientConfig, admin_of
+from streamer.adapters.kafka import ClientConfig, admin_of, ask
+from streamer.adapters.restore import commit_seen_by_group
+from streamer.adapters.sources import identity_of, topic_ids
 from streamer.adapters.topics import Topics, TopicsError, existing_topics
-from streamer.adapters.transactions import read_state
+from streamer.adapters.transactions import Unreachable, read_state
 from streamer.checkpoint import Checkpoint, UntrustedState
 
 SIDE_BY_SIDE = 4
@@ -55,7 +58,7 @@ def read_status(base: ClientConfig, group: str, topics: Topics) -> Status:
     """Everything that a person asks first.
 
     Raises:
-        TopicsError: no broker, or topics are missing; the message names the cure.
+        TopicsError, SourcesError: no broker, or topics are missing; the message names the cure.
     """
     admin = admin_of(base)
     listed = existing_topics(base)
@@ -64,14 +67,19 @@ def read_status(base: ClientConfig, group: str, topics: Topics) -> Status:
     if missing:
         raise TopicsError(f"topics {', '.join(missing)} are missing: make them with `streamer topics create`")
     numbers = sorted(listed[topics.predictions].partitions)
-    begins = _offsets(admin, topics, numbers, OffsetSpec.earliest())
-    ends = _offsets(admin, topics, numbers, OffsetSpec.latest())
+    try:
+        begins = _offsets(admin, topics, numbers, OffsetSpec.earliest())
+        ends = _offsets(admin, topics, numbers, OffsetSpec.latest())
+        cluster = str(admin.list_topics(timeout=ANSWER_SECONDS).cluster_id)
+    except (KafkaException, TimeoutError) as error:
+        raise TopicsError(f"the Kafka does not answer: {error or 'no answer in time'}") from error
+    sources = (topics.predictions, topics.labels)
+    identity = identity_of(group, cluster, sources, topic_ids(admin, sources)) | {"partitions": len(numbers)}
+    look = partial(_look, base, group, topics, identity)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        looks = [
-            pool.submit(_look, base, group, topics.state, number, begins[number], ends[number])
-            for number in numbers
-        ]
-        partitions = tuple(look.result() for look in looks)
+        partitions = tuple(
+            pool.map(look, numbers, (begins[each] for each in numbers), (ends[each] for each in numbers))
+        )
     log = AlertLog(base, topics.alerts)
     try:
         return Status(partitions, tuple(still_firing(log.so_far())))
@@ -84,25 +92,47 @@ def _offsets(
 ) -> dict[int, tuple[int, int]]:
     names = (topics.predictions, topics.labels)
     asked = {TopicPartition(name, number): which for name in names for number in numbers}
-    found = {}
-    for at, future in admin.list_offsets(asked, request_timeout=ANSWER_SECONDS).items():
-        found[at.topic, at.partition] = int(future.result(ANSWER_SECONDS).offset)
+    answers = admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
+    ask(answers.values(), ANSWER_SECONDS)
+    found = {(at.topic, at.partition): int(future.result().offset) for at, future in answers.items()}
     return {number: (found[names[0], number], found[names[1], number]) for number in numbers}
 
 
 def _look(
-    base: ClientConfig, group: str, topic: str, number: int, begin: tuple[int, int], end: tuple[int, int]
+    base: ClientConfig,
+    group: str,
+    topics: Topics,
+    identity: Mapping[str, Any],
+    number: int,
+    begin: tuple[int, int],
+    end: tuple[int, int],
 ) -> PartitionStatus:
+    """One partition, trusted as little as a worker would trust it."""
     try:
-        found = Checkpoint(codec, {}).read(read_state(base, f"{group}.status", topic, number), number)
+        # Asked for first: what is committed meanwhile makes the state newer, never older.
+        expected = commit_seen_by_group(base, group, topics.predictions, number)
+        raw = read_state(base, f"{group}.status", topics.state, number)
+        found = Checkpoint(codec, identity).read(raw, number, expected)
     except UntrustedState as error:
         return PartitionStatus(number, problem=str(error))
+    except (KafkaException, TimeoutError, Unreachable) as error:
+        return PartitionStatus(number, problem=f"partition {number}: {error or 'no answer in time'}")
     if found is None:
         return PartitionStatus(number, next_offsets=begin, lag=_lag(begin, end))
     manifest, cells = found
     at = (int(manifest["positions"][0]), int(manifest["positions"][1]))
-    models = tuple(_models(cells))
-    return PartitionStatus(number, int(manifest["commit"]), at, _lag(at, end), None, models)
+    problem = _gone(topics, number, at, begin)
+    return PartitionStatus(number, int(manifest["commit"]), at, _lag(at, end), problem, tuple(_models(cells)))
+
+
+def _gone(topics: Topics, number: int, at: tuple[int, int], begin: tuple[int, int]) -> str | None:
+    for name, position, oldest in zip((topics.predictions, topics.labels), at, begin, strict=True):
+        if position < oldest:
+            return (
+                f"partition {number}: offset {position} of {name} comes next, the oldest there is {oldest}:"
+                " retention has eaten records that were never read. Begin anew under another --group"
+            )
+    return None
 
 
 def _lag(at: tuple[int, int], end: tuple[int, int]) -> tuple[int, int]:

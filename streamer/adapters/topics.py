@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
+    ClusterMetadata,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -28,7 +30,12 @@ DAY_MS = 24 * HOUR_MS
 SOURCE_MESSAGE_BYTES = 1_048_588
 # A dead letter is the original record plus headers that say what was wrong with it.
 DEAD_LETTER_EXTRA_BYTES = 65_536
+DEFAULT_PARTITIONS = 12
 TIMEOUT = 10.0
+GRACE = 2.0  # the client's own time-out is to come first: it says what it was
+# Every address refuses: one that is just starting may still come, but nobody should wait long for it.
+REFUSED_SECONDS = 2.0
+_STEP_SECONDS = 0.5
 
 
 class TopicsError(StreamerError):
@@ -111,11 +118,13 @@ class TopicRow:
 
 
 def create(
-    admin_conf: Settings, topics: Topics, partitions: int = 12, replication: int = 1
+    admin_conf: Settings, topics: Topics, partitions: int | None = None, replication: int = 1
 ) -> list[TopicResult]:
     """Make the topics that are missing; those that exist are compared, never changed.
 
     ``admin_conf``: librdkafka settings, ``bootstrap.servers`` at least.
+    ``partitions`` None: as many as the state topic has, which nobody but us
+    makes, so that a set is completed as it was begun; without one 12.
     Returns when all new partitions have a leader.
 
     Raises:
@@ -124,6 +133,9 @@ def create(
     admin = _Admin(admin_conf)
     roles = topics.by_role()
     existing = admin.metadata()
+    if partitions is None:
+        begun = existing.get(topics.state)
+        partitions = len(begun.partitions) if begun else DEFAULT_PARTITIONS
     missing = {role: name for role, name in roles.items() if name not in existing}
     # One that another process made just now is looked at like any that was there before.
     created = admin.create(
@@ -155,8 +167,8 @@ def describe(admin_conf: Settings, topics: Topics) -> list[TopicRow]:
     roles = topics.by_role()
     metadata = admin.metadata()
     configs = admin.configs(name for name in roles.values() if name in metadata)
-    source = metadata.get(topics.predictions)
-    expected = len(source.partitions) if source else None
+    counts = {name: len(metadata[name].partitions) for name in roles.values() if name in metadata}
+    unequal = unequal_partitions(topics, counts)
     rows = []
     for role, name in roles.items():
         if name not in metadata:
@@ -165,18 +177,41 @@ def describe(admin_conf: Settings, topics: Topics) -> list[TopicRow]:
             continue
         found = metadata[name].partitions
         problems = _differences(role, configs[name])
-        if expected is not None and role in ("labels", "state") and len(found) != expected:
-            counts = f"has {len(found)} partitions, {topics.predictions} has {expected}"
-            problems = (f"{counts}: they must be the same", *problems)
+        if name in unequal:
+            problems = (unequal[name], *problems)
         replicas = min((len(each.replicas) for each in found.values()), default=0)
         shown = {key: configs[name][key] for key in CONFIGS[role]}
         rows.append(TopicRow(role, name, len(found), replicas, shown, problems))
     return rows
 
 
+def unequal_partitions(topics: Topics, counts: Mapping[str, int]) -> dict[str, str]:
+    """Which topics stand out by their number of partitions, each with a sentence that names the cure.
+
+    ``counts``: topic → partitions, of those that exist. A worker needs the same number for all: what
+    comes from one partition of the sources goes to the same partition of each of its own topics.
+    """
+    how_many = Counter(counts.values())
+    source = counts.get(topics.predictions)
+    # Most have the right one: a client that writes too early makes just one topic, of one partition.
+    usual = max(how_many, key=lambda count: (how_many[count], count == source), default=0)
+    return {
+        name: f"has {count} partitions, the others have {usual}, and a worker needs the same for all: delete"
+        f" it with what is in it (kafka-topics.sh --bootstrap-server … --delete --topic {name}) and run"
+        f" `streamer topics create --partitions {usual}`, or make a new set with --topic-prefix"
+        for name, count in counts.items()
+        if count != usual
+    }
+
+
 def existing_topics(conf: Settings) -> dict[str, TopicMetadata]:
     """Every topic of the cluster, by name. Raises TopicsError where no broker answers."""
     return _Admin(conf).metadata()
+
+
+def cluster_of(conf: Settings) -> ClusterMetadata:
+    """The cluster's id, brokers and topics. Raises TopicsError where no broker answers."""
+    return _Admin(conf).cluster()
 
 
 def _config(role: str, replication: int) -> dict[str, str]:
@@ -204,17 +239,26 @@ class _Admin:
 
     def __init__(self, conf: Settings) -> None:
         self._bootstrap = str(conf.get("bootstrap.servers", ""))
-        self._reasons: list[str] = []
+        self._reason = ""
+        self._all_down = False
         settings: dict[str, Any] = {"log_level": 0, **conf, "error_cb": self._note}
         self._client = AdminClient(settings)
 
+    def cluster(self) -> ClusterMetadata:
+        """What the first broker says that answers; quick to give up where every address refuses."""
+        began = time.monotonic()
+        while True:
+            try:
+                return self._client.list_topics(timeout=min(_STEP_SECONDS, TIMEOUT))
+            except KafkaException as error:
+                self._client.poll(0)  # hands out what the connections had to say
+                patience = REFUSED_SECONDS if self._all_down else TIMEOUT
+                if not _may_pass(error) or time.monotonic() - began > min(patience, TIMEOUT):
+                    raise self._failure(error) from error
+
     def metadata(self) -> dict[str, TopicMetadata]:
         """Topics that exist, by name."""
-        try:
-            topics = self._client.list_topics(timeout=TIMEOUT).topics
-        except KafkaException as error:
-            raise self._failure(error) from error
-        return {name: topic for name, topic in topics.items() if topic.error is None}
+        return {name: topic for name, topic in self.cluster().topics.items() if topic.error is None}
 
     def create(self, topics: Iterable[NewTopic]) -> set[str]:
         """The names of those that we made; the others were there when the request came."""
@@ -222,7 +266,7 @@ class _Admin:
         created = set()
         for name, future in (self._client.create_topics(wanted) if wanted else {}).items():
             try:
-                future.result(TIMEOUT)
+                future.result(TIMEOUT + GRACE)
                 created.add(name)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -235,7 +279,7 @@ class _Admin:
         found = {}
         for resource, future in (self._client.describe_configs(resources) if resources else {}).items():
             try:
-                entries = future.result(TIMEOUT)
+                entries = future.result(TIMEOUT + GRACE)
             except KafkaException as error:
                 raise self._failure(error, f"settings of topic {resource.name}") from error
             found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
@@ -257,18 +301,30 @@ class _Admin:
             time.sleep(0.02)
 
     def _note(self, error: KafkaError) -> None:
-        self._reasons.append(error.str())
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._all_down = True
+        elif not self._reason:
+            # Without which of librdkafka's connections it was, and how long it took.
+            self._reason = error.str().rpartition("bootstrap: ")[2].partition(" (after")[0]
 
     def _failure(self, error: KafkaException, about: str = "") -> TopicsError:
         cause = error.args[0]
-        if cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
-            reason = self._reasons[0] if self._reasons else cause.str()
+        if _may_pass(error):
             return TopicsError(
-                f"no Kafka answers at {self._bootstrap} ({reason}). Start one with `streamer broker`, "
-                "or name yours with --bootstrap or STREAMER_BOOTSTRAP."
+                f"no Kafka answers at {self._bootstrap} ({self._reason or cause.str()}). Start one with"
+                " `streamer broker`, or name yours with --bootstrap or STREAMER_BOOTSTRAP."
             )
         what = f" ({about})" if about else ""
         return TopicsError(f"the Kafka at {self._bootstrap} refused{what}: {cause.str()}")
+
+
+def _may_pass(error: KafkaException) -> bool:
+    """Nobody answered, as opposed to an answer that says no."""
+    return error.args[0].code() in (
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._ALL_BROKERS_DOWN,
+    )
 
 
 def _led(topic: TopicMetadata) -> bool:

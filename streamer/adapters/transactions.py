@@ -1,22 +1,36 @@
 """Kafka transactions of one partition, and the way back: reading its state.
 
 Steps 2 to 4 of ``checkpoint`` for the writer; for the reader: fence the old
-owner first, then read up to the last committed record.
+owner first, then read up to the last committed record. Everything here blocks
+and is called in a thread; every wait ends once the partition is given up
+(``gone``), so that no thread outlives its partition for long.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import OffsetSpec
 
 from streamer.adapters.kafka import (
+    ASK_SECONDS,
+    LASTING,
     ClientConfig,
     Verdict,
     admin_of,
+    ask,
     error_of,
     log,
     producer_config,
@@ -25,8 +39,11 @@ from streamer.adapters.kafka import (
 )
 from streamer.checkpoint import Commit, OutRecord
 
-CALL_SECONDS = 5.0
+CALL_SECONDS = 2.0
 RETRY_SECONDS = 0.05
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+SAME_CAUSE = 3
 
 
 class Fenced(Exception):
@@ -34,7 +51,11 @@ class Fenced(Exception):
 
 
 class Unreachable(Exception):
-    """The brokers did not answer in time."""
+    """The brokers did not answer in time, or nobody waits for their answer any more."""
+
+
+class Unwritable(Exception):
+    """The outputs cannot be written, however often they are sent; the message names the cure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +72,20 @@ class PartitionWriter:
     """The transactional producer of one partition. Its methods block: call them in a thread.
 
     ``transactional.id`` is ``<group>-<partition>``: whoever initialises it
-    last is the only one that can commit (promise 3).
+    last is the only one that can commit (promise 3). ``gone``: set once the
+    partition is given up; then every wait ends with ``Unreachable``.
     """
 
-    def __init__(self, base: ClientConfig, group: str, partition: int, rooms: Rooms) -> None:
+    def __init__(
+        self,
+        base: ClientConfig,
+        group: str,
+        partition: int,
+        rooms: Rooms,
+        gone: threading.Event | None = None,
+    ) -> None:
         self.partition, self.rooms = partition, rooms
+        self.gone = gone or threading.Event()
         self._producer = Producer(producer_config(base, f"{group}-{partition}"))
 
     def take_over(self, seconds: float = 60.0) -> None:
@@ -63,6 +93,7 @@ class PartitionWriter:
 
         Raises:
             Unreachable: no answer within ``seconds``.
+            Unwritable: this worker may not write.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -70,40 +101,56 @@ class PartitionWriter:
                 self._producer.init_transactions(CALL_SECONDS)
                 return
             except KafkaException as error:
-                if verdict_of(error_of(error)) is Verdict.FENCED:
+                verdict = verdict_of(error_of(error))
+                if verdict is Verdict.FENCED:
                     raise Fenced(str(error)) from error
+                if verdict is Verdict.UNWRITABLE:
+                    raise self._unwritable(error_of(error)) from error
                 if time.monotonic() > deadline:
                     raise Unreachable(
                         f"partition {self.partition}: no transaction coordinator: {error}"
                     ) from error
-                time.sleep(RETRY_SECONDS)
+                self._wait(RETRY_SECONDS)
 
     def write(self, commit: Commit) -> None:
         """Write one commit, all of it or nothing, however often it has to be sent.
 
         Raises:
             Fenced: it was not written and never will be by us.
+            Unwritable: it was not written; it would be refused each time.
+            Unreachable: the partition was given up while the outcome was unknown.
         """
-        while not self._attempt(commit):
-            log.warning("partition %d: commit %d aborted, sending it again", self.partition, commit.number)
+        pause = SHORTEST_PAUSE
+        causes: Counter[int] = Counter()
+        while (cause := self._attempt(commit)) is not None:
+            if cause.code() in LASTING or verdict_of(cause) is Verdict.UNWRITABLE:
+                causes[cause.code()] += 1
+                if causes[cause.code()] >= SAME_CAUSE:
+                    raise self._unwritable(cause)
+            text = "partition %d: commit %d aborted (%s), sending it again in %.1f s"
+            log.warning(text, self.partition, commit.number, cause.str(), pause)
+            self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _attempt(self, commit: Commit) -> bool:
+    def _attempt(self, commit: Commit) -> KafkaError | None:
+        """None: it is written. Else it was aborted, and why."""
+        record: OutRecord | None = None
         try:
             self._producer.begin_transaction()
             for record in commit.records:
                 self._produce(record)
         except KafkaException as error:
-            return self._abort_after(error)
+            return self._abort_after(error, record)
         while True:
             try:
                 self._producer.commit_transaction(CALL_SECONDS)
-                return True
+                return None
             except KafkaException as error:
                 # Retriable means that the outcome is unknown: only the same call again
                 # is safe. Aborting here could undo a commit that went through.
                 if verdict_of(error_of(error)) is not Verdict.RETRY:
-                    return self._abort_after(error)
-                time.sleep(RETRY_SECONDS)
+                    return self._abort_after(error, None)
+                self._wait(RETRY_SECONDS)
 
     def _produce(self, record: OutRecord) -> None:
         topic = self.rooms.topic_of(record)
@@ -117,27 +164,66 @@ class PartitionWriter:
                 return
             except BufferError:
                 self._producer.poll(0.05)
+                self._wait(0.0)
 
-    def _abort_after(self, cause: KafkaException) -> bool:
-        """Abort so that the same effects can be sent again; False says so."""
-        if verdict_of(error_of(cause)) is Verdict.FENCED:
+    def _abort_after(self, cause: KafkaException, refused: OutRecord | None) -> KafkaError:
+        """Abort so that the same effects can be sent again; answers the cause.
+
+        ``refused``: the record that the client itself did not take, which no second try changes.
+        """
+        error = error_of(cause)
+        verdict = verdict_of(error)
+        if verdict is Verdict.FENCED:
             raise Fenced(str(cause)) from cause
+        self._wait(0.0)
+        hopeless = verdict is Verdict.UNWRITABLE and refused is not None
+        try:
+            self._abort()
+        except Fenced:
+            if not hopeless:
+                raise
+        if hopeless:
+            raise self._unwritable(error, refused) from cause
+        return error
+
+    def _abort(self) -> None:
         while True:
             try:
                 self._producer.abort_transaction(CALL_SECONDS)
-                return False
+                return
             except KafkaException as error:
                 if verdict_of(error_of(error)) is not Verdict.RETRY:
                     raise Fenced(str(error)) from error
-                time.sleep(RETRY_SECONDS)
+                self._wait(RETRY_SECONDS)
+
+    def _unwritable(self, error: KafkaError, record: OutRecord | None = None) -> Unwritable:
+        what = ""
+        if record is not None:
+            size = len(record.value or b"") + len(record.key)
+            what = f" a record of {size} bytes for {self.rooms.topic_of(record)} (key {record.key[:80]!r})"
+        return Unwritable(
+            f"partition {self.partition}: its outputs cannot be written ({error.str()}){what}. Let this"
+            " worker write to the state, alerts, reports and dead-letter topics, as large as `streamer topics"
+            " create` makes their records, then restart it"
+        )
+
+    def _wait(self, seconds: float) -> None:
+        if self.gone.wait(seconds):
+            raise Unreachable(f"partition {self.partition}: given up")
 
     def close(self) -> None:
         """Let go of the client; an open transaction is left for the next owner to abort."""
+        self.gone.set()
         self._producer.purge()
 
 
 def read_state(
-    base: ClientConfig, group: str, topic: str, partition: int, seconds: float = 300.0
+    base: ClientConfig,
+    group: str,
+    topic: str,
+    partition: int,
+    seconds: float = 300.0,
+    gone: threading.Event | None = None,
 ) -> dict[bytes, bytes]:
     """The live records of a state partition, by key: everything committed so far.
 
@@ -146,20 +232,36 @@ def read_state(
     state.
 
     Raises:
-        Unreachable: it could not be read to its end within ``seconds``.
+        Unreachable: it could not be read to its end within ``seconds``, or ``gone`` was set meanwhile.
     """
-    deadline = time.monotonic() + seconds
-    target = _last_stable_offset(base, topic, partition, deadline)
+    patience = _Patience(f"{topic}/{partition}", seconds, gone or threading.Event())
+    target = _last_stable_offset(base, topic, partition, patience)
     consumer = Consumer(reader_config(base, f"{group}.state") | {"auto.offset.reset": "earliest"})
     live: dict[bytes, bytes] = {}
     try:
         consumer.assign([TopicPartition(topic, partition, 0)])
         while not _drain(consumer, live, target):
-            if time.monotonic() > deadline:
-                raise Unreachable(f"{topic}/{partition}: not read to offset {target} within {seconds:.0f} s")
+            patience.check(f"not read to offset {target}")
     finally:
         consumer.close()
     return live
+
+
+@dataclass(slots=True)
+class _Patience:
+    """A deadline that is over at once when nobody waits any more."""
+
+    about: str
+    seconds: float
+    gone: threading.Event
+    began: float = field(default_factory=time.monotonic)
+
+    def check(self, what: str, pause: float = 0.0) -> None:
+        """Wait for ``pause`` seconds. Raises Unreachable once there is no more time."""
+        if self.gone.wait(pause):
+            raise Unreachable(f"{self.about}: given up")
+        if time.monotonic() - self.began > self.seconds:
+            raise Unreachable(f"{self.about}: {what} within {self.seconds:.0f} s")
 
 
 def _drain(consumer: Consumer, live: dict[bytes, bytes], target: int) -> bool:
@@ -183,7 +285,7 @@ def _drain(consumer: Consumer, live: dict[bytes, bytes], target: int) -> bool:
     return False
 
 
-def _last_stable_offset(base: ClientConfig, topic: str, partition: int, deadline: float) -> int:
+def _last_stable_offset(base: ClientConfig, topic: str, partition: int, patience: _Patience) -> int:
     admin = admin_of(base)
     at = TopicPartition(topic, partition)
     while True:
@@ -191,11 +293,9 @@ def _last_stable_offset(base: ClientConfig, topic: str, partition: int, deadline
             futures = admin.list_offsets(
                 {at: OffsetSpec.latest()},
                 isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=CALL_SECONDS,
+                request_timeout=ASK_SECONDS,
             )
-            offset: Any = futures[at].result(CALL_SECONDS).offset
-            return int(offset)
-        except KafkaException as error:
-            if time.monotonic() > deadline:
-                raise Unreachable(f"{topic}/{partition}: no end offset: {error}") from error
-            time.sleep(RETRY_SECONDS)
+            [found] = ask(futures.values())
+            return int(found.offset)
+        except (KafkaException, TimeoutError) as error:
+            patience.check(f"no end offset ({error or 'no answer'})", RETRY_SECONDS)

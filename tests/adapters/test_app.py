@@ -1,0 +1,31 @@
+"""The worker's end: whatever fails on the way, nothing else is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from streamer.app import Worker
+from streamer.config import Settings
+from streamer.domain.objectives import Objectives
+
+
+def test_a_last_commit_that_fails_keeps_neither_faust_nor_the_metrics_server_up() -> None:
+    taken_down: list[str] = []
+
+    class Ends:
+        async def end(self) -> None:
+            raise ValueError("a bug")
+
+        async def stop(self) -> None:
+            taken_down.append("faust")
+            raise OSError("and another")
+
+    worker = Worker(Settings(), Objectives())
+    worker._cleanups.append(("metrics server", lambda: taken_down.append("metrics server")))
+    ends: Any = Ends()
+    with pytest.raises(OSError, match="and another"):
+        asyncio.run(worker._take_down(ends, ends))
+    assert taken_down == ["faust", "metrics server"]
