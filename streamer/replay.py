@@ -6,30 +6,35 @@ labels.csv ──────▶ by id, due a delay after their prediction ─�
 
 from __future__ import annotations
 
-import csv
-import gzip
 import heapq
-import io
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from streamer.errors import StreamerError
-
-Row = Mapping[str, Any]
+from streamer.adapters.tables import (
+    Row,
+    TableError,
+    cell,
+    count_rows,
+    header,
+    identity,
+    is_empty,
+    listed,
+    rows,
+    scalar,
+    time_ms,
+)
 
 PREDICTION_FIELDS = ("prediction_id", "timestamp", "prediction", "score", "version", "latency_ms", "label")
 LABEL_FIELDS = ("prediction_id", "timestamp", "label")
-SECONDS_LIMIT = 1e11
-PARQUET_BATCH = 10_000
-
-
-class ReplayError(StreamerError):
-    """A file cannot be played; the message names the file, the row where there is one, and the cure."""
+NUMBER_FIELDS = ("score", "latency_ms")
+PROGRESS_EVERY = 500
+NAP_SECONDS = 0.2
+SHORTEST_NAP = 0.002
 
 
 class Sink(Protocol):
@@ -37,6 +42,15 @@ class Sink(Protocol):
 
     def prediction(self, event: Mapping[str, Any]) -> None: ...
     def label(self, event: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time of day and the time that passes, in seconds."""
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ class Plan:
     for as fast as possible. ``interval_ms``, ``start_ms``: of the timestamps
     made up for predictions that have none; without a start the last event
     ends up at now. ``delay_ms``: from a prediction to a label that has no
-    timestamp of its own.
+    timestamp of its own. ``limit``: most predictions to play.
     """
 
     model: str
@@ -69,13 +83,36 @@ class Plan:
 
 @dataclass(slots=True)
 class Played:
-    """``without_label``: predictions whose label no file has; ``strangers``: labels of no prediction."""
+    """What was sent, and what was not.
+
+    ``predictions``, ``labels``: events sent. ``without_label``: predictions
+    whose label no file has. ``strangers``: labels of no prediction; those
+    with a timestamp are sent, as their service did send them, ``unsent`` of
+    them have none and nothing to get one from. ``without_id``: rows whose
+    cell for the id is empty: never sent, since an id that we made up could
+    be another prediction's.
+    """
 
     predictions: int = 0
     labels: int = 0
     without_label: int = 0
     strangers: int = 0
+    unsent: int = 0
+    without_id: int = 0
     seconds: float = 0.0
+
+    def summary(self, model: str) -> str:
+        """All of it in one line, for a person."""
+        unsent = f", of which {self.unsent:,} not sent: they have no timestamp" if self.unsent else ""
+        notes = (
+            (self.without_label, "predictions without a label"),
+            (self.strangers, f"labels of no prediction{unsent}"),
+            (self.without_id, "rows without an id, not sent"),
+        )
+        return (
+            f"played {self.predictions:,} predictions and {self.labels:,} labels of {model}"
+            f" in {self.seconds:.1f} s" + "".join(f"; {count:,} {what}" for count, what in notes if count)
+        )
 
 
 def play(
@@ -83,251 +120,229 @@ def play(
     sink: Sink,
     progress: Callable[[int, int], None] = lambda done, total: None,
     going: Callable[[], bool] = lambda: True,
-    now: Callable[[], float] = time.time,
+    clock: Clock = Clock(),
 ) -> Played:
     """Play until the end, or until ``going()`` says no. ``progress``: predictions done, and in all.
 
+    When it ends early, the labels of what was played are still sent, and no others.
+
     Raises:
-        ReplayError: before the first event for a wrong file or mapping, else at the row that is wrong.
+        TableError: before the first event for a wrong file or mapping, else at the row that is wrong.
     """
-    columns = _columns(plan.predictions, PREDICTION_FIELDS, plan.fields, ("prediction",))
-    if plan.labels is not None and "prediction_id" not in columns:
-        raise ReplayError(
-            f"{plan.predictions}: labels come from another file, so a column must hold the id:"
-            " name it with --map prediction_id=COLUMN"
-        )
-    total = count_rows(plan.predictions)
-    total = total if plan.limit is None else min(total, plan.limit)
-    truth = _Truth(plan)
-    played, began = Played(), time.monotonic()
+    played = Played()
+    predictions = _Predictions(plan, played)
+    truth = _Truth(plan, played)
+    if not predictions.rows:
+        raise TableError(f"{plan.predictions}: there is a header, but no row to play")
+    total = predictions.rows if plan.limit is None else min(predictions.rows, plan.limit)
     start = plan.start_ms
     if start is None:
-        start = int(now() * 1000 - total * plan.interval_ms - plan.delay_ms)
-    predictions = _predictions(plan, columns, start)
-    for number, (event, own_label) in enumerate(predictions):
-        if number >= total or not going():
+        start = int(clock.now() * 1000 - total * plan.interval_ms - plan.delay_ms)
+    began = clock.monotonic()
+    for event, own_label in islice(predictions.events(start), plan.limit):
+        _await_turn(plan.rate, began, played.predictions, clock, going)
+        if not going():
             break
-        _pace(plan.rate, number, began)
-        truth.send_due(event["timestamp"], sink, played)
+        truth.send_due(event["timestamp"], sink)
         sink.prediction(event)
+        truth.expect(event, own_label)
+        if played.predictions % PROGRESS_EVERY == 0:
+            progress(played.predictions, total)
         played.predictions += 1
-        if not truth.expect(event, own_label):
-            played.without_label += 1
-        if number % 500 == 0:
-            progress(number, total)
-    truth.send_due(None, sink, played)
+    truth.finish(sink, everything=played.predictions + played.without_id == predictions.rows)
     progress(played.predictions, total)
-    played.seconds = time.monotonic() - began
+    played.seconds = clock.monotonic() - began
     return played
 
 
-class _Truth:
-    """Labels, each due at its time."""
+def _await_turn(
+    rate: float | None, began: float, number: int, clock: Clock, going: Callable[[], bool]
+) -> None:
+    """Sleep until the turn of this prediction, in naps: at a slow rate Ctrl-C shall not wait for it."""
+    if rate:
+        turn = began + number / rate
+        while going() and (ahead := turn - clock.monotonic()) > SHORTEST_NAP:
+            clock.sleep(min(ahead, NAP_SECONDS))
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._due: list[tuple[int, int, str, Any]] = []
-        self._number = 0
-        self._by_id: dict[str, Any] = {}
-        self._timed = False
+
+class _Predictions:
+    """The events of the file of predictions. ``rows``: how many rows it has.
+
+    Raises:
+        TableError: it cannot be read, or has not the columns that the plan wants.
+    """
+
+    def __init__(self, plan: Plan, played: Played) -> None:
+        self._plan, self._played = plan, played
+        path = plan.predictions
+        names = header(path)
+        self._columns = _columns(path, names, PREDICTION_FIELDS, plan.fields, "map", plan.features or ())
+        _need(path, names, self._columns, ("prediction",), "map")
+        if plan.labels is not None and "prediction_id" not in self._columns:
+            raise TableError(
+                f"{path}: labels come from another file, so a column must hold the id:"
+                " name it with --map prediction_id=COLUMN"
+            )
+        taken = set(self._columns.values())
+        others = tuple(name for name in names if name not in taken)
+        self._features = others if plan.features is None else plan.features
+        self.rows = count_rows(path)
+
+    def events(self, start: int) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Events in the file's order, each with the label of its own row, if it has one."""
+        for index, (number, row) in enumerate(rows(self._plan.predictions)):
+            prediction_id = str(index + 1)
+            if "prediction_id" in self._columns:
+                prediction_id = identity(row[self._columns["prediction_id"]])
+            if prediction_id:
+                made_up = int(start + index * self._plan.interval_ms)
+                yield self._event(number, row, prediction_id, made_up), self.cell(number, row, "label")
+            else:
+                self._played.without_id += 1
+
+    def _event(self, number: int, row: Row, prediction_id: str, made_up: int) -> dict[str, Any]:
+        plan, columns = self._plan, self._columns
+        value = self.cell(number, row, "prediction")
+        if value is None:
+            raise self._wrong(number, f"no {columns['prediction']}: nothing was predicted")
+        event = {
+            "prediction_id": prediction_id,
+            "model": plan.model,
+            "timestamp": time_ms(row[columns["timestamp"]], plan.predictions, number)
+            if "timestamp" in columns
+            else made_up,
+            "prediction": value,
+        }
+        version = identity(row[columns["version"]]) if "version" in columns else plan.version
+        if version:
+            event["version"] = version
+        for name in NUMBER_FIELDS:
+            if (given := self.cell(number, row, name)) is not None:
+                if isinstance(given, bool) or not isinstance(given, (int, float)):
+                    raise self._wrong(number, f"{columns[name]} is {given!r}, not a number")
+                event[name] = given
+        if self._features:
+            event["features"] = self._given_features(number, row)
+        return event
+
+    def _given_features(self, number: int, row: Row) -> dict[str, Any]:
+        try:
+            return {name: scalar(row[name]) for name in self._features}
+        except ValueError:  # once more, to say which; a call for each cell would cost a quarter of the speed
+            return {name: cell(row, name, self._plan.predictions, number) for name in self._features}
+
+    def cell(self, number: int, row: Row, name: str) -> Any:
+        column = self._columns.get(name)
+        return None if column is None else cell(row, column, self._plan.predictions, number)
+
+    def _wrong(self, number: int, what: str) -> TableError:
+        return TableError(f"{self._plan.predictions}, row {number}: {what}")
+
+
+class _Truth:
+    """Labels, each due at its time: its own, or a delay after its prediction."""
+
+    def __init__(self, plan: Plan, played: Played) -> None:
+        self._plan, self._played = plan, played
+        self._due: list[tuple[int, int, str, Any]] = []  # a heap: time, order of coming, id, label
+        self._pushed = 0
+        # What the file of labels has for predictions that have not come yet, and which have come.
+        self._timed: Counter[str] = Counter()
+        self._untimed: dict[str, list[Any]] = {}
+        self._met: set[str] = set()
+        self._labels_without_id = 0
         if plan.labels is not None:
             self._load(plan.labels)
+        elif plan.label_fields:
+            raise TableError("--label-map is about a file of labels: name it with --labels")
 
     def _load(self, path: Path) -> None:
-        columns = _columns(
-            path, LABEL_FIELDS, self.plan.label_fields, ("prediction_id", "label"), "label-map"
-        )
-        self._timed = "timestamp" in columns
-        for number, row in enumerate(rows(path), start=2):
-            value = scalar(row[columns["label"]])
+        names = header(path)
+        columns = _columns(path, names, LABEL_FIELDS, self._plan.label_fields, "label-map")
+        _need(path, names, columns, ("prediction_id", "label"), "label-map")
+        for number, row in rows(path):
+            value = cell(row, columns["label"], path, number)
             if value is None:
                 continue
-            prediction_id = str(row[columns["prediction_id"]])
-            if self._timed:
-                due = _time(row[columns["timestamp"]], path, number)
-                self._push(due, prediction_id, value)
-            self._by_id[prediction_id] = value
+            prediction_id = identity(row[columns["prediction_id"]])
+            moment = row[columns["timestamp"]] if "timestamp" in columns else None
+            if not prediction_id:
+                self._labels_without_id += 1
+            elif is_empty(moment):
+                self._untimed.setdefault(prediction_id, []).append(value)
+            else:
+                self._timed[prediction_id] += 1
+                self._push(time_ms(moment, path, number), prediction_id, value)
 
     def _push(self, due: int, prediction_id: str, value: Any) -> None:
-        self._number += 1
-        heapq.heappush(self._due, (due, self._number, prediction_id, value))
+        self._pushed += 1
+        heapq.heappush(self._due, (due, self._pushed, prediction_id, value))
 
-    def expect(self, event: Mapping[str, Any], own: Any) -> bool:
-        """A prediction was made; False where no file knows its label."""
+    def expect(self, event: Mapping[str, Any], own: Any) -> None:
+        """A prediction was made: its labels are due, the one of its own row first."""
         prediction_id = event["prediction_id"]
-        value = self._by_id.pop(prediction_id, None) if own is None else own
-        if value is None:
-            return False
-        if own is not None or not self._timed:
-            self._push(event["timestamp"] + self.plan.delay_ms, prediction_id, value)
-        return True
+        values = [] if own is None else [own]
+        values += self._untimed.pop(prediction_id, ())
+        for value in values:
+            self._push(event["timestamp"] + self._plan.delay_ms, prediction_id, value)
+        # An id may come again, as the prediction of another version: one label is for all of them.
+        if values or self._timed.pop(prediction_id, 0):
+            self._met.add(prediction_id)
+        elif prediction_id not in self._met:
+            self._played.without_label += 1
 
-    def send_due(self, until: int | None, sink: Sink, played: Played) -> None:
-        """Send what is due before this time; at the end (None) all that is left, strangers too."""
+    def send_due(self, until: int | None, sink: Sink) -> None:
+        """Send what is due by this time (epoch ms); None: all that is left."""
         while self._due and (until is None or self._due[0][0] <= until):
             due, _, prediction_id, value = heapq.heappop(self._due)
             sink.label(
-                {"prediction_id": prediction_id, "model": self.plan.model, "timestamp": due, "label": value}
+                {"prediction_id": prediction_id, "model": self._plan.model, "timestamp": due, "label": value}
             )
-            played.labels += 1
-        if until is None:
-            played.strangers = len(self._by_id)
+            self._played.labels += 1
+
+    def finish(self, sink: Sink, everything: bool) -> None:
+        """Send what is left. ``everything``: all predictions of the file have been played."""
+        if everything:
+            self._played.unsent = sum(map(len, self._untimed.values()))
+            self._played.strangers = self._timed.total() + self._played.unsent
+        else:
+            # Labels of predictions that were not played are strangers to the worker, but not in the log.
+            self._due = [label for label in self._due if label[2] not in self._timed]
+            heapq.heapify(self._due)
+        self._played.without_id += self._labels_without_id
+        self.send_due(None, sink)
 
 
-def _predictions(plan: Plan, columns: Mapping[str, str], start: int) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Events in the file's order, each with the label of its own row, if it has one."""
-    taken = set(columns.values())
-    for number, row in enumerate(rows(plan.predictions)):
-        where = number + 2
-        value = scalar(row[columns["prediction"]])
-        if value is None:
-            raise ReplayError(
-                f"{plan.predictions}, row {where}: no {columns['prediction']}: nothing was predicted"
-            )
-        event: dict[str, Any] = {
-            "prediction_id": str(row[columns["prediction_id"]])
-            if "prediction_id" in columns
-            else str(where - 1),
-            "model": plan.model,
-            "timestamp": _time(row[columns["timestamp"]], plan.predictions, where)
-            if "timestamp" in columns
-            else int(start + number * plan.interval_ms),
-            "prediction": value,
-        }
-        version = row[columns["version"]] if "version" in columns else plan.version
-        if version not in (None, ""):
-            event["version"] = str(version)
-        for name in ("score", "latency_ms"):
-            if name in columns and (given := scalar(row[columns[name]])) is not None:
-                if isinstance(given, str):
-                    raise ReplayError(
-                        f"{plan.predictions}, row {where}: {columns[name]} is {given!r}, not a number"
-                    )
-                event[name] = given
-        features = plan.features if plan.features is not None else tuple(k for k in row if k not in taken)
-        if features:
-            event["features"] = {name: scalar(row[name]) for name in features}
-        yield event, scalar(row[columns["label"]]) if "label" in columns else None
-
-
-def _pace(rate: float | None, number: int, began: float) -> None:
-    if rate:
-        ahead = began + number / rate - time.monotonic()
-        if ahead > 0.002:
-            time.sleep(ahead)
-
-
-# -- files -----------------------------------------------------------------------------------
-
-
-def rows(path: Path) -> Iterator[Row]:
-    """The rows of a CSV (``.csv``, ``.csv.gz``) or Parquet (``.parquet``) file, as dicts."""
-    if path.suffix == ".parquet":
-        for batch in _parquet(path).iter_batches(PARQUET_BATCH):
-            yield from batch.to_pylist()
-        return
-    with _text(path) as file:
-        reader = csv.DictReader(file)
-        for number, row in enumerate(reader, start=2):
-            if None in row or None in row.values():
-                names = reader.fieldnames or ()
-                raise ReplayError(
-                    f"{path}, row {number}: the header names {len(names)} columns, the row differs"
-                )
-            yield row
-
-
-def count_rows(path: Path) -> int:
-    """How many rows there are, without the header."""
-    if path.suffix == ".parquet":
-        return int(_parquet(path).metadata.num_rows)
-    with _text(path) as file:
-        return max(0, sum(1 for _ in csv.reader(file)) - 1)
-
-
-def header(path: Path) -> list[str]:
-    """The names of the columns."""
-    if path.suffix == ".parquet":
-        return list(_parquet(path).schema_arrow.names)
-    with _text(path) as file:
-        return next(csv.reader(file), [])
-
-
-@contextmanager
-def _text(path: Path) -> Iterator[io.TextIOBase]:
-    try:
-        opener: Any = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
-    except OSError as error:
-        raise ReplayError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ReplayError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except csv.Error as error:
-        raise ReplayError(f"{path}: not CSV: {error}") from None
-
-
-def _parquet(path: Path) -> Any:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise ReplayError(f"{path}: Parquet needs an extra: pip install 'streamer[parquet]'") from None
-    try:
-        return parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
-        raise ReplayError(f"{path}: cannot be read as Parquet: {error}") from None
+# -- columns ------------------------------------------------------------------------------------
 
 
 def _columns(
     path: Path,
+    names: list[str],
     fields: tuple[str, ...],
     mapping: Mapping[str, str],
-    needed: tuple[str, ...],
-    option: str = "map",
+    option: str,
+    features: tuple[str, ...] = (),
 ) -> dict[str, str]:
-    """Our field → column, for the fields that the file has."""
-    names = header(path)
+    """Our field → column, for the fields that the file has. All that is unknown is told at once."""
     unknown = [name for name in mapping if name not in fields]
     if unknown:
-        raise ReplayError(f"--{option} {unknown[0]}=…: a field is one of {', '.join(fields)}")
-    lost = [column for column in mapping.values() if column not in names]
+        raise TableError(f"--{option} {listed(unknown)}: a field is one of {listed(fields)}")
+    lost = [column for column in dict.fromkeys((*mapping.values(), *features)) if column not in names]
     if lost:
-        raise ReplayError(f"{path} has no column {lost[0]}; it has {', '.join(names) or 'none at all'}")
-    found = {name: mapping.get(name, name) for name in fields if mapping.get(name, name) in names}
+        raise TableError(
+            f"{path} has no column{'s' if len(lost) > 1 else ''} {listed(lost)}; it has {listed(names)}"
+        )
+    return {name: mapping.get(name, name) for name in fields if mapping.get(name, name) in names}
+
+
+def _need(
+    path: Path, names: list[str], columns: Mapping[str, str], needed: tuple[str, ...], option: str
+) -> None:
     for name in needed:
-        if name not in found:
-            raise ReplayError(
+        if name not in columns:
+            commas = any(mark in names[0] for mark in ";\t|") and len(names) == 1
+            raise TableError(
                 f"{path}: which column holds the {name}? Say --{option} {name}=COLUMN;"
-                f" there are {', '.join(names) or 'none at all'}"
+                f" there are {listed(names)}{' (cells have to be separated by commas)' if commas else ''}"
             )
-    return found
-
-
-def scalar(value: Any) -> Any:
-    """A cell as a number where it is one, None where it is empty or not finite, else as it is."""
-    if not isinstance(value, str):
-        return None if isinstance(value, float) and value != value else value
-    text = value.strip()
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        number = float(text)
-    except ValueError:
-        return value
-    return number if abs(number) != float("inf") and number == number else None
-
-
-def _time(value: Any, path: Path, number: int) -> int:
-    """Epoch ms of a cell: a number (seconds below 1e11), a datetime, or ISO 8601, UTC if it says none."""
-    value = scalar(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(value * 1000) if value < SECONDS_LIMIT else int(value)
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
-    except ValueError:
-        raise ReplayError(f"{path}, row {number}: {value!r} is not a timestamp") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import atexit
 import ctypes
 import logging
+import math
 import os
+import sys
 import threading
 import time
 import uuid
@@ -23,6 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from numbers import Real
 from types import TracebackType
 from typing import Any, Literal
 
@@ -40,17 +43,26 @@ Kind = Literal["prediction", "label"]
 BOOTSTRAP = "127.0.0.1:9092"
 EXIT_SECONDS = 5.0
 POLL_SECONDS = 0.5
+REPORT_SECONDS = 1.0
+SECONDS_LIMIT = 10**11
 DUMP_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 class DropReason(StrEnum):
     """Why an event was not delivered."""
 
-    BUFFER_FULL = "buffer_full"
-    INVALID = "invalid"
-    TOO_LARGE = "too_large"
-    NOT_DELIVERED = "not_delivered"
-    CLOSED = "closed"
+    BUFFER_FULL = "buffer_full"  # max_buffered events wait already
+    INVALID = "invalid"  # not an event: nothing was predicted, no model, not JSON, …
+    TOO_LARGE = "too_large"  # larger than the client or the broker takes
+    NOT_DELIVERED = "not_delivered"  # the broker refused it, or did not take it in time or before close
+    CLOSED = "closed"  # logged after close
+
+
+# What the client answers for an event that close() gives up, in our users' words.
+PURGED = {
+    KafkaError._PURGE_QUEUE: "the logger was closed before it was sent",
+    KafkaError._PURGE_INFLIGHT: "the logger was closed before the broker confirmed it; it may have arrived",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +81,23 @@ class PredictionLogger:
 
     ``prediction`` and ``label`` put the event into a bounded buffer and
     return at once; they raise nothing and wait for nobody, whatever the
-    broker does. What cannot be delivered is counted in ``dropped`` and told
-    to ``on_drop`` (from any thread; keep it short). Delivery is idempotent
-    and acknowledged by all in-sync replicas, in order per model, to the
-    model's home partition.
+    broker does. Delivery is idempotent and acknowledged by all in-sync
+    replicas, in order per model, to the model's home partition.
 
-    One logger serves all threads of a process. It survives ``fork``: each
-    child gets a producer of its own at its first event, and what a parent
-    had buffered is sent by the parent alone. What is buffered is flushed
-    when the interpreter exits, at ``close`` and at the end of a ``with``
-    block; a process that is killed, or left by ``os._exit``, loses its buffer.
+    An event that is not known to have been delivered is dropped: counted
+    once in ``dropped``, by reason, and told once to ``on_drop``, in whichever
+    thread finds out (a caller's, that of ``flush`` or ``close``, or our own):
+    keep that function short; what it raises is logged and goes no further.
+
+    What is buffered is flushed when the interpreter exits, at ``close`` and
+    at the end of a ``with`` block. A process that is killed, or left by
+    ``os._exit``, loses its buffer; a worker of ``multiprocessing`` does not.
+
+    One logger serves all threads of a process and lives until it is closed or
+    the interpreter exits: make one for the process, not one a request. It
+    survives ``fork``, whatever other threads are doing at that moment: each
+    child gets a producer of its own at its first event and counts its own
+    drops from zero; what a parent had buffered is sent by the parent alone.
 
     Args:
         bootstrap: ``bootstrap.servers``; None reads STREAMER_BOOTSTRAP, then 127.0.0.1:9092.
@@ -88,7 +107,7 @@ class PredictionLogger:
         labels_topic: name of the topic of labels.
         partitioner: as the worker's setting: ``murmur2`` or ``crc32``.
         max_buffered: events that may wait for the broker; above it they are dropped.
-        on_drop: called with each ``Drop``.
+        on_drop: called with each ``Drop``, from any thread.
         kafka: more librdkafka settings (SASL, TLS, linger.ms, …).
 
     Raises:
@@ -134,11 +153,9 @@ class PredictionLogger:
         }
         # A wrong setting is an error here, where somebody sees it, not at the first event.
         Producer({**self._config, "bootstrap.servers": ""})
-        self._dropped: Counter[DropReason] = Counter()
         self._closed = False
         self._born()
         _LOGGERS.add(self)
-        atexit.register(_flush_at_exit, weakref.ref(self))
 
     def prediction(
         self,
@@ -157,8 +174,8 @@ class PredictionLogger:
         """Log one prediction; answers its id, a new uuid where none was given.
 
         ``score``: P(positive) in [0, 1]; ``scores``: class → probability;
-        ``timestamp``: when it was made, a datetime or epoch milliseconds, by
-        default now. Keep the id: the label needs it.
+        ``timestamp``: when it was made, a datetime with its zone or epoch
+        milliseconds, by default now. Keep the id: the label needs it.
         """
         prediction_id = str(prediction_id) if prediction_id is not None else str(uuid.uuid4())
         optional = {
@@ -186,31 +203,47 @@ class PredictionLogger:
 
     @property
     def dropped(self) -> Mapping[DropReason, int]:
-        """How many events were dropped, by reason; reasons that never happened are missing."""
-        return dict(self._dropped)
+        """Events dropped in this process so far, by reason; reasons that never happened are missing."""
+        with self._lock:
+            return dict(self._dropped)
 
     @property
     def buffered(self) -> int:
-        """How many events wait for the broker."""
+        """How many events wait for the broker; for a moment a client's error may count as one too."""
         producer = self._producer
-        return len(producer) if producer is not None and self._pid == os.getpid() else 0
+        return len(producer) if producer is not None else 0
 
     def flush(self, seconds: float = EXIT_SECONDS) -> int:
         """Wait until the buffer is empty; answers how many events were still waiting after ``seconds``."""
         producer = self._producer
-        if producer is None or self._pid != os.getpid():
+        if producer is None:
             return 0
-        return int(producer.flush(seconds))
+        try:
+            return int(producer.flush(seconds))
+        except RuntimeError:  # another thread has closed the logger meanwhile: nothing waits any more
+            return 0
 
     def close(self, seconds: float = EXIT_SECONDS) -> int:
-        """Flush and take no more events; answers how many were lost. Does nothing the second time."""
-        if self._closed:
-            return 0
-        self._closed = True
-        left = self.flush(seconds)
-        if left:
-            log.warning("closing with %d events that the broker has not taken within %.0f s", left, seconds)
-        return left
+        """Take no more events, flush, and drop what is left after ``seconds``; answers how many that was.
+
+        Those are counted and told to ``on_drop`` (``not_delivered``) before
+        this returns; one that was just on its way may have arrived all the
+        same. Events logged from now on are dropped as ``closed``. Our thread
+        and its connections end soon after. Does nothing the second time.
+        """
+        with self._lock:
+            if self._closed:
+                return 0
+            self._closed = True  # under the lock, so that no event comes in behind the flush
+        before = self._undelivered()
+        try:
+            self.flush(seconds)
+        finally:  # Ctrl-C in the flush too: what it leaves behind is to be counted
+            self._give_up()
+        lost = self._undelivered() - before
+        if lost:
+            log.warning("closed with %d events that the broker had not taken within %.0f s", lost, seconds)
+        return lost
 
     def __enter__(self) -> PredictionLogger:
         return self
@@ -224,9 +257,11 @@ class PredictionLogger:
 
     def _born(self) -> None:
         """A fresh start, in a new object or in a forked child."""
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Reentrant: the handler of a signal may log or close while its own thread is in here.
+        self._lock = threading.RLock()
         self._producer: Producer | None = None
+        self._dropped: Counter[DropReason] = Counter()
+        self._given_up = False
 
     def _forked(self) -> None:
         # librdkafka's threads do not exist in the child, so destroying the parent's producer here
@@ -236,15 +271,45 @@ class PredictionLogger:
         self._born()
 
     def _ready(self) -> Producer:
+        """This process's producer, made at its first event; the lock is held."""
+        if self._producer is None:
+            made = Producer(self._config)
+            if self._producer is None:  # else the handler of a signal has logged while ours was made
+                self._producer = made
+                name = "prediction-logger"
+                threading.Thread(target=self._serve, args=(made,), name=name, daemon=True).start()
+                self._close_with_pool_worker()
+        return self._producer
+
+    def _serve(self, producer: Producer) -> None:
+        """Serve delivery reports until the logger is closed and each event accounted for; then disconnect."""
+        while not self._given_up or len(producer):
+            producer.poll(POLL_SECONDS)
+        # Here and not in close(), because it waits for connections: a slow name server can take long.
+        producer.close()
+        self._producer = None
+
+    def _close_with_pool_worker(self) -> None:
+        """A child of multiprocessing leaves by os._exit: no atexit, but finalizers of its own."""
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None and process.parent_process() is not None:
+            from multiprocessing.util import Finalize
+
+            Finalize(None, self.close, exitpriority=0)
+
+    def _give_up(self) -> None:
+        """Drop what is still buffered: purged events are reported as failed."""
         producer = self._producer
-        if producer is None:
-            with self._lock:
-                if self._producer is None:
-                    self._producer = Producer(self._config)
-                    name = "prediction-logger"
-                    threading.Thread(target=_poll, args=(weakref.ref(self),), name=name, daemon=True).start()
-                producer = self._producer
-        return producer
+        if producer is not None and (waiting := len(producer)):
+            producer.purge(blocking=False)
+            left = producer.flush(REPORT_SECONDS)
+            while 0 < left < waiting:  # on_drop takes its time
+                waiting, left = left, producer.flush(REPORT_SECONDS)
+        self._given_up = True
+
+    def _undelivered(self) -> int:
+        with self._lock:
+            return self._dropped[DropReason.NOT_DELIVERED] + self._dropped[DropReason.TOO_LARGE]
 
     def _send(
         self,
@@ -257,16 +322,17 @@ class PredictionLogger:
     ) -> None:
         name = model if model is not None else self.model or ""
         try:
-            if self._closed:
-                return self._drop(DropReason.CLOSED, kind, name, prediction_id, "the logger is closed")
             if not isinstance(name, str) or not name:
                 return self._invalid(kind, str(name), prediction_id, "an event needs a model's name")
-            if value is None or not prediction_id:
-                missing = kind if value is None else "prediction_id"
+            if _is_nothing(value) or not prediction_id:
+                missing = "prediction_id" if not prediction_id else f"{kind}, not {value!r}"
                 return self._invalid(kind, name, prediction_id, f"an event needs a {missing}")
             event |= {"prediction_id": prediction_id, "model": name, "timestamp": _milliseconds(timestamp)}
             payload = orjson.dumps(event, option=DUMP_OPTIONS)
-            self._ready().produce(self._topics[kind], payload, name.encode())
+            with self._lock:
+                if not self._closed:
+                    return self._ready().produce(self._topics[kind], payload, name.encode())
+            self._drop(DropReason.CLOSED, kind, name, prediction_id, "the logger is closed")
         except BufferError:
             self._drop(
                 DropReason.BUFFER_FULL,
@@ -297,7 +363,8 @@ class PredictionLogger:
         except orjson.JSONDecodeError:
             event = {}
         kind = self._kinds.get(message.topic() or "", "prediction")
-        self._drop(reason, kind, event.get("model", ""), event.get("prediction_id", ""), error.str())
+        detail = PURGED.get(code, error.str())
+        self._drop(reason, kind, event.get("model", ""), event.get("prediction_id", ""), detail)
 
     def _drop(self, reason: DropReason, kind: Kind, model: str, prediction_id: str, detail: str) -> None:
         with self._lock:
@@ -323,20 +390,19 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _flush_at_exit(reference: weakref.ref[PredictionLogger]) -> None:
-    logger = reference()
-    if logger is not None:
-        logger.close()
+def _close_all() -> None:
+    """At the interpreter's exit: all loggers within the time of one."""
+    end = time.monotonic() + EXIT_SECONDS
+    for each in list(_LOGGERS):
+        each.close(max(0.0, end - time.monotonic()))
 
 
-def _poll(reference: weakref.ref[PredictionLogger]) -> None:
-    """Serve delivery reports until the logger is gone."""
-    while (logger := reference()) is not None:
-        producer = logger._producer
-        del logger
-        if producer is None:
-            return
-        producer.poll(POLL_SECONDS)
+atexit.register(_close_all)
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether there is no prediction or label in this: JSON has no NaN, so it would arrive as null."""
+    return value is None or (isinstance(value, Real) and not math.isfinite(value))
 
 
 def _milliseconds(timestamp: Timestamp | None) -> int:
@@ -346,6 +412,8 @@ def _milliseconds(timestamp: Timestamp | None) -> int:
         if timestamp.tzinfo is None:
             raise ValueError("a datetime without a time zone could mean any hour: give it one")
         return int(timestamp.timestamp() * 1000)
+    if 0 <= timestamp < SECONDS_LIMIT:
+        raise ValueError(f"the timestamp {timestamp} looks like seconds: give milliseconds or a datetime")
     return int(timestamp)
 
 
