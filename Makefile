@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test lint format picture bench lock clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lint: setup ## Check style and types
 format: setup ## Repair style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+picture: setup ## Draw docs/demo.svg anew, from a run of the demo
+	@$(BIN)/streamer demo --picture docs/demo.svg
 
 bench: setup ## Measure speed on this machine (at most 15 minutes)
 	@$(BIN)/python -m benchmarks.run

@@ -6,6 +6,7 @@ traffic (PredictionLogger) ─▶ Kafka ─▶ worker (its own process) ─▶ a
 from __future__ import annotations
 
 import math
+import os
 import queue
 import random
 import signal
@@ -194,7 +195,8 @@ class Screen:
             TimeRemainingColumn(), console=out,
         )  # fmt: skip
         self.task = self.bar.add_task("traffic", total=SECONDS)
-        self.live = Live(console=out, refresh_per_second=8, transient=True) if out.is_terminal else None
+        moving = out.is_terminal and not out.record  # a picture would hold every frame
+        self.live = Live(console=out, refresh_per_second=8, transient=True) if moving else None
         self._told = 0.0
 
     def __enter__(self) -> Screen:
@@ -228,7 +230,7 @@ class Screen:
     def figures(self, scrape: Scrape) -> Table:
         names = ("model", "predictions", "labels", "accuracy", "F1", "AUC", "p95", "per second")
         table = Table(*names, "lag", "firing", title="last 1000 labels, last 5 s of predictions")
-        lag = f"{scrape.total('streamer_lag_records'):,.0f}"
+        lag = _lag(scrape)
         for model in MODELS:
             firing = self.verdict.firing(model)
             mark = Text(str(firing), "bold red" if firing else "dim")
@@ -236,15 +238,20 @@ class Screen:
         return table
 
     def _line(self, scrape: Scrape, model: str) -> str:
-        titles = ("predictions", "labels", "accuracy", "F1", "AUC", "p95", "per second")
-        pairs = zip(titles, _figures(scrape, model), strict=True)
+        titles = ("predictions", "labels", "accuracy", "F1", "AUC", "p95", "a second", "lag")
+        pairs = zip(titles, (*_figures(scrape, model), _lag(scrape)), strict=True)
         return f"         figures  {model:<7} " + "  ".join(f"{name} {value}" for name, value in pairs)
+
+
+def _lag(scrape: Scrape) -> str:
+    """Records that the worker has not processed yet, as of its last look."""
+    return f"{scrape.total('streamer_lag_records'):,.0f}"
 
 
 def _figures(scrape: Scrape, model: str) -> list[str]:
     last = {"model": model, "window": "last 1000"}
     recent = {"model": model, "window": "last 5s"}
-    latency = scrape.value("model_latency_quantile_seconds", quantile="0.95", **recent)
+    latency = scrape.value("model_latency_percentile_seconds", percentile="p95", **recent)
     return [
         f"{scrape.total('model_predictions_total', model=model):,.0f}",
         f"{scrape.total('model_labels_total', model=model, outcome='joined'):,.0f}",
@@ -257,9 +264,12 @@ def _figures(scrape: Scrape, model: str) -> list[str]:
 # -- the run ----------------------------------------------------------------------------------------
 
 
-def run_demo(keep: bool, port: int, metrics_port: int) -> int:
-    """Run it; 0 only if everything injected was found, nothing else was, and every event is accounted for."""
-    out = terminal.console()
+def run_demo(keep: bool, port: int, metrics_port: int, picture: Path | None = None) -> int:
+    """Run it; 0 only if everything injected was found, nothing else was, and every event is accounted for.
+
+    ``picture``: also draw what was printed into this SVG file.
+    """
+    out = terminal.console() if picture is None else terminal.recorder()
     out.print("[bold]streamer demo[/]: three models; two of them go wrong at a known moment. Ctrl-C ends it.")
     with ExitStack() as stack:
         kafka = LocalKafka(port=port, say=lambda text: out.print(text, style="dim"))
@@ -279,8 +289,13 @@ def run_demo(keep: bool, port: int, metrics_port: int) -> int:
         began = time.monotonic()
         with Screen(out, verdict) as screen:
             _play(traffic, verdict, screen, heard, worker, url)
-        fine = _summary(out, verdict, Scrape.of(f"{url}/metrics"), time.monotonic() - began)
+        scrape = Scrape.of(f"{url}/metrics")
+        if scrape is not None:
+            out.print(screen.figures(scrape))
+        fine = _summary(out, verdict, scrape, time.monotonic() - began)
         _next_steps(out, kafka.bootstrap, url, keep)
+        if picture is not None:
+            picture.write_text(terminal.picture_of(out, "make demo"))
         if keep:
             _until_told(worker)
     return 0 if fine else 1
@@ -408,6 +423,8 @@ def _worker(bootstrap: str, metrics_port: int) -> Iterator[_Worker]:
             # Its own session: Ctrl-C reaches us, and we end it after the last look.
             process = subprocess.Popen(
                 [*command, "--metrics-port", str(metrics_port)],
+                # The settings of the user's own cluster are not the demo's.
+                env={name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")},
                 stdout=file,
                 stderr=file,
                 start_new_session=True,

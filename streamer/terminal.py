@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,16 @@ SEVERE = {"page": "bold red", "ticket": "yellow"}
 def console(*, stderr: bool = False) -> Console:
     """Plain text where the output is no terminal, and without rich's guesses about numbers."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def recorder() -> Console:
+    """A console that also remembers what it printed, as wide as a picture for a page should be."""
+    return Console(highlight=False, record=True, width=136, force_terminal=True)
+
+
+def picture_of(recorded: Console, title: str) -> str:
+    """What was printed, as an SVG that fetches nothing: rich's own would load a font from a server."""
+    return re.sub(r"@font-face \{.*?\}", "", recorded.export_svg(title=title), flags=re.S)
 
 
 def clean(value: object) -> str:
