@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -16,14 +18,21 @@ from streamer.checkpoint import Checkpoint
 from streamer.domain.objectives import Objectives
 from streamer.domain.partition import Partition
 from streamer.home import home
-from streamer.pipeline import Pipeline
+from streamer.pipeline import Pipeline, Unreadable
 from tests.domain.feed import facts
 
 
-def committed(bootstrap: str, topic: str, partition: int) -> list[Any]:
-    """The records of one partition, in order of their offsets."""
+def committed(
+    bootstrap: str,
+    topic: str,
+    partition: int,
+    unreadable: Sequence[Unreadable] = (),
+    isolation: str = "read_committed",
+) -> list[Any]:
+    """The records of one partition, in order of their offsets, with what stands for those ``unreadable``."""
+    gaps = iter(unreadable)
     conf = reader_config({"bootstrap.servers": bootstrap}, "tests")
-    consumer = Consumer(conf | {"auto.offset.reset": "earliest"})
+    consumer = Consumer(conf | {"auto.offset.reset": "earliest", "isolation.level": isolation})
     consumer.assign([TopicPartition(topic, partition, 0)])
     found: list[Any] = []
     deadline = time.monotonic() + 60
@@ -36,9 +45,23 @@ def committed(bootstrap: str, topic: str, partition: int) -> list[Any]:
                 found.append(message)
             elif message.error().code() == message.error()._PARTITION_EOF:
                 consumer.close()
+                for gap in unreadable:
+                    found.insert(bisect_left(found, gap.last, key=lambda record: int(record.offset())), gap)
                 return found
+            elif message.error().code() == message.error()._BAD_COMPRESSION:
+                gap = next(gaps, None)
+                assert gap is not None, f"{topic}/{partition}: {message.error()}, and no trace of it"
+                assert message.offset() == gap.first
+                consumer.assign([TopicPartition(topic, partition, gap.last + 1)])
+                break
             else:
                 raise AssertionError(message.error())
+
+
+def aborted(bootstrap: str, topic: str, partition: int) -> int:
+    """How many records were written in transactions that never came to their commit."""
+    everything = committed(bootstrap, topic, partition, isolation="read_uncommitted")
+    return len(everything) - len(committed(bootstrap, topic, partition))
 
 
 class Oracle:
@@ -63,12 +86,21 @@ class Oracle:
 
     def replay(self) -> Oracle:
         """Take every record in the traced order; the commits must be numbered without a gap or a repeat."""
-        read = lambda topic: committed(self.bootstrap, topic, self.partition)  # noqa: E731
-        sources = (read(self.names.predictions), read(self.names.labels))
         assert self.names.trace
+        trace = [
+            orjson.loads(record.value())
+            for record in committed(self.bootstrap, self.names.trace, self.partition)
+        ]
+        gaps: tuple[list[Unreadable], list[Unreadable]] = ([], [])
+        for commit in trace:
+            for kind, *gap in commit.get("unreadable", ()):
+                gaps[kind].append(Unreadable(*gap))
+        sources = [
+            committed(self.bootstrap, topic, self.partition, gaps[kind])
+            for kind, topic in enumerate((self.names.predictions, self.names.labels))
+        ]
         at = [0, 0]
-        for message in read(self.names.trace):
-            commit = orjson.loads(message.value())
+        for commit in trace:
             self.commits += 1
             assert commit["commit"] == self.commits, "a commit is missing, or is there twice"
             for kind, count in commit["order"]:
@@ -93,13 +125,17 @@ class Oracle:
         ]
         dead = committed(self.bootstrap, self.names.dead_letters, self.partition)
         assert [(dict(m.headers())["reason"].decode(), m.value()) for m in dead] == [
-            (letter.reason.value, letter.record.value() or b"") for letter in self.effects.dead_letters
+            (letter.reason.value, _bytes(letter.record.value())) for letter in self.effects.dead_letters
         ]
         raw = read_state({"bootstrap.servers": self.bootstrap}, "tests", self.names.state, self.partition)
         restored = Checkpoint(codec, {}).restore(raw, self._build, None)
         found = facts(self.pipeline)
         assert facts(restored) == found
         return found
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else b""
 
 
 def identities_hold(found: dict[str, Any]) -> bool:

@@ -3,153 +3,132 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from streamer.adapters.status import read_status
-from streamer.adapters.topics import Topics
-from streamer.config import parse_objectives
-from tests.conftest import TopicsFactory
+from streamer.adapters.transactions import PartitionWriter, Rooms
 from tests.deadline import wait_until
-from tests.e2e.oracle import Oracle, identities_hold
-from tests.e2e.traffic import OBJECTIVES, traffic
+from tests.e2e.conftest import SceneFactory
+from tests.e2e.oracle import aborted
+from tests.e2e.scene import Scene, alerts_of
 from tests.e2e.worker_process import WorkerProcess
 
 PARTITIONS = 4
 EVENTS = 200_000
 KILLS = 10
 RATE = 7_000
+COMMITS = 20
+
+# What has to have been told, or nothing was proven about it: (rule, status).
+TOLD = {
+    ("accuracy", "firing"), ("accuracy", "resolved"), ("latency_p95", "firing"), ("latency_p95", "resolved"),
+    ("drift.error", "firing"), ("drift.error", "resolved"), ("drift.score", "firing"),
+    ("drift.feature:x", "firing"), ("drift.feature:x", "resolved"), ("label_coverage", "firing"),
+    ("mae", "firing"), ("mae", "resolved"), ("r2", "firing"), ("worst class", "firing"),
+    ("worst class", "resolved"), ("precision", "firing"), ("silence", "firing"), ("silence", "resolved"),
+}  # fmt: skip
 
 
-class Feeder:
-    """Writes traffic at a steady rate: ``least`` records, and more until it is ``enough``."""
+class Wiretap:
+    """Hears alerts before they are committed."""
 
-    def __init__(self, bootstrap: str, names: Topics, partitions: int, least: int) -> None:
-        self.topics = (names.predictions, names.labels)
-        self.producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
-        self.enough = threading.Event()
-        self.events = traffic(lambda made: made < least or not self.enough.is_set(), partitions)
-        self.sent = 0
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+    def __init__(self, plant: Scene) -> None:
+        reader = {"group.id": "wiretap", "isolation.level": "read_uncommitted", "fetch.wait.max.ms": 5}
+        self.consumer = Consumer({**plant.base, **reader})
+        topic = plant.names.alerts
+        self.consumer.assign([TopicPartition(topic, n, OFFSET_END) for n in range(PARTITIONS)])
 
-    def _run(self) -> None:
-        began = time.monotonic()
-        for kind, partition, key, value in self.events:
-            self.producer.produce(self.topics[kind], value, key, partition)
-            self.sent += 1
-            if self.sent % 500 == 0:
-                self.producer.poll(0)
-                time.sleep(max(0.0, began + self.sent / RATE - time.monotonic()))
-        self.producer.flush(60)
-
-    def finish(self) -> None:
-        self.enough.set()
-        self.thread.join(180)
-        assert not self.thread.is_alive()
-
-
-class Cluster:
-    """Two workers that share the partitions."""
-
-    def __init__(self, bootstrap: str, names: Topics, scratch: Path) -> None:
-        self.bootstrap, self.names, self.scratch = bootstrap, names, scratch
-        self.prefix = names.predictions.removesuffix("predictions")
-        self.objectives = scratch / "objectives.yml"
-        self.objectives.write_text(OBJECTIVES)
-        self.workers = [self.start("a"), self.start("b")]
-
-    def start(self, name: str) -> WorkerProcess:
-        # A static member's place is kept, so that a restart needs no rebalance.
-        settings = {"instance_id": name, "commit_interval": "0.1", "commit_share": "0.5"}
-        return WorkerProcess(self.bootstrap, self.prefix, self.scratch, self.objectives, **settings)
-
-    def drained(self) -> bool:
-        for worker in self.workers:
-            worker.check()
-        status = read_status({"bootstrap.servers": self.bootstrap}, f"{self.prefix}group", self.names)
-        assert not [each.problem for each in status.partitions if each.problem]
-        return all(each.lag == (0, 0) for each in status.partitions)
-
-
-@pytest.fixture
-def cluster(bootstrap: str, topics: TopicsFactory, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(bootstrap, topics(PARTITIONS, trace="trace"), tmp_path)
-    yield cluster
-    for worker in cluster.workers:
-        if worker.process.poll() is None:
-            worker.kill()
+    def await_alert_of(self, partitions: Sequence[int], seconds: float = 30.0) -> None:
+        """Until one arrives: its transaction is under way."""
+        deadline = time.monotonic() + seconds
+        self.consumer.consume(100_000, 0.0)  # old ones
+        while time.monotonic() < deadline:
+            message = self.consumer.poll(0.1)
+            if message is not None and message.error() is None and message.partition() in partitions:
+                return
+        raise AssertionError(f"no alert of partitions {partitions} within {seconds:.0f} s")
 
 
 @pytest.mark.timeout(600)
-def test_ten_kills_in_the_middle_of_commits_leave_no_trace(bootstrap: str, cluster: Cluster) -> None:
-    for worker in cluster.workers:
-        worker.await_ready()
+def test_ten_kills_in_the_middle_of_commits_leave_no_trace(scene: SceneFactory) -> None:
+    plant = scene(PARTITIONS)
+    # A static member's place is kept, so that a restart needs no rebalance.
+    workers = [plant.start(instance_id=name).await_ready() for name in "ab"]
     chance = random.Random(3)
-    feeder = Feeder(bootstrap, cluster.names, PARTITIONS, EVENTS)
-    kills = 0
-    while kills < KILLS:
+    feeder = plant.feed(EVENTS, RATE)
+    wiretap = Wiretap(plant)
+    for _ in range(KILLS):
         place = chance.randrange(2)
-        victim = cluster.workers[place]
         # It has committed since it came, and is at work: a kill that hits nothing would prove nothing.
-        try:
-            wait_until(lambda v=victim: v.total("streamer_commits_total") > 20, 90, "commits before the kill")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; kill {kills}; it said:\n{victim.said()}") from None
-        time.sleep(chance.random() * 0.2)
-        victim.kill()
-        kills += 1
-        cluster.workers[place] = cluster.start("ab"[place])
-    feeder.finish()
-    assert feeder.sent >= EVENTS
-    wait_until(cluster.drained, 120, "everything is processed and committed")
-    for worker in cluster.workers:
-        assert worker.stop() == 0, worker.said()
-    _judge(bootstrap, cluster, commits=KILLS * 20)
+        workers[place].await_commits(COMMITS, 90)
+        wiretap.await_alert_of((0, 1) if place == 0 else (2, 3))
+        workers[place].kill()
+        workers[place] = plant.start(instance_id="ab"[place])
+    records = feeder.finish()
+    assert records >= EVENTS
+    plant.await_consumed(records)
+    plant.stop()
+    oracles = plant.judge()
+    assert sum(oracle.commits for oracle in oracles) >= KILLS * COMMITS
+    assert plant.names.trace
+    cut = [aborted(plant.bootstrap, plant.names.trace, number) for number in range(PARTITIONS)]
+    assert sum(cut) >= KILLS // 3, "too few kills met a commit in its middle to prove anything"
+    assert {(alert["rule"], alert["status"]) for alert in alerts_of(oracles)} >= TOLD
+    terms = [oracle.pipeline.partition.identity() for oracle in oracles]
+    assert_every_term_counts(terms)
 
 
-def _judge(bootstrap: str, cluster: Cluster, commits: int) -> None:
-    objectives = parse_objectives(OBJECTIVES)
-    seen = alerts = consumed = 0
-    for number in range(PARTITIONS):
-        oracle = Oracle(bootstrap, cluster.names, number, PARTITIONS, objectives).replay()
-        found = oracle.judge()
-        assert identities_hold(found)
-        seen += oracle.commits
-        alerts += len(oracle.effects.alerts)
-        consumed += sum(found["identity"][topic]["consumed"] for topic in ("predictions", "labels"))
-    assert consumed >= EVENTS
-    assert seen >= commits
-    assert alerts > 20, "nothing was told, so nothing was proven about alerts"
+def assert_every_term_counts(identities: list[dict[str, dict[str, int]]]) -> None:
+    """An identity over terms that are 0 says little. At the end, nothing may be waiting any more."""
+    sums: dict[str, int] = {}
+    for identity in identities:
+        for topic, terms in identity.items():
+            for term, count in terms.items():
+                sums[f"{topic} {term}"] = sums.get(f"{topic} {term}", 0) + count
+    waiting = {"predictions pending", "labels parked"}
+    assert {term for term, count in sums.items() if not count} <= waiting, sums
 
 
-@pytest.mark.timeout(300)
-def test_a_worker_that_slept_through_its_replacement_writes_nothing(
-    bootstrap: str, topics: TopicsFactory, tmp_path: Path
-) -> None:
-    names = topics(1, trace="trace")
-    prefix = names.predictions.removesuffix("predictions")
-    settings = {"commit_interval": "0.1"}
-    zombie = WorkerProcess(bootstrap, prefix, tmp_path, **settings).await_ready()
-    feeder = Feeder(bootstrap, names, 1, 30_000)
-    wait_until(lambda: zombie.total("streamer_commits_total") > 10, 60, "the first worker has committed")
+def fenced_or_lost(worker: WorkerProcess) -> float:
+    return worker.total("streamer_fenced_total") + worker.total("streamer_lost_total")
+
+
+@pytest.mark.timeout(120)
+def test_the_late_commit_of_a_worker_that_was_replaced_is_refused(scene: SceneFactory) -> None:
+    plant = scene(1)
+    # It keeps its place in the group while it sleeps, so that nothing but its own commit tells it.
+    zombie = plant.start(session_timeout="30").await_ready()
+    feeder = plant.feed(20_000, 3_000)
+    zombie.await_commits(10)
     zombie.freeze()
-    heir = WorkerProcess(bootstrap, prefix, tmp_path, **settings)
-    try:
-        wait_until(lambda: heir.total("streamer_commits_total") > 10, 90, "the second worker has taken over")
-        zombie.thaw()
-        # It wakes up with work in hand, tries to commit it, and learns that it was replaced.
-        wait_until(lambda: zombie.total("streamer_fenced_total") > 0, 60, "the late commit is refused")
-        feeder.finish()
-        base, group = {"bootstrap.servers": bootstrap}, f"{prefix}group"
-        wait_until(
-            lambda: read_status(base, group, names).partitions[0].lag == (0, 0), 120, "all is processed"
-        )
-    finally:
-        assert [worker.stop() for worker in (zombie, heir)] == [0, 0], zombie.said() + heir.said()
-    Oracle(bootstrap, names, 0, 1, parse_objectives("models: {}")).replay().judge()
+    rooms: dict[str, Any] = {"trace": None, **plant.names.by_role()}
+    heir = PartitionWriter(plant.base, plant.group, 0, Rooms(rooms))
+    heir.take_over()
+    zombie.thaw()
+    wait_until(lambda: zombie.total("streamer_fenced_total") > 0, 30, "the late commit is refused")
+    zombie.await_commits(10)  # it has joined again, and goes on from the last commit that was not refused
+    plant.await_consumed(feeder.finish())
+    plant.stop()
+    plant.judge()
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_slept_through_its_replacement_writes_nothing(scene: SceneFactory) -> None:
+    plant = scene(2)
+    zombie = plant.start().await_ready()
+    feeder = plant.feed(30_000, 3_000)
+    zombie.await_commits(10)
+    zombie.freeze()
+    heir = plant.start()
+    heir.await_commits(10, 90)
+    zombie.thaw()
+    # It wakes up with work in hand, and learns from the group or from a late commit that it was replaced.
+    wait_until(lambda: fenced_or_lost(zombie) > 0, 30, "it knows that it was replaced")
+    zombie.await_commits(10)
+    plant.await_consumed(feeder.finish())
+    plant.stop()
+    plant.judge()

@@ -1,0 +1,101 @@
+"""A set of topics, workers on them, traffic into them, and the judge of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from streamer.adapters.topics import Topics
+from streamer.config import parse_objectives
+from tests.deadline import wait_until
+from tests.e2e.feeder import Feeder
+from tests.e2e.oracle import Oracle, identities_hold
+from tests.e2e.traffic import OBJECTIVES, Written, traffic
+from tests.e2e.worker_process import WorkerProcess
+
+Alert = dict[str, Any]
+
+
+class Scene:
+    """Whatever it started is gone after ``close``, frozen or not."""
+
+    def __init__(
+        self, bootstrap: str, names: Topics, partitions: int, scratch: Path, objectives: str = OBJECTIVES
+    ) -> None:
+        self.bootstrap, self.names, self.partitions = bootstrap, names, partitions
+        self.base = {"bootstrap.servers": bootstrap}
+        self.prefix = names.predictions.removesuffix("predictions")
+        self.group = f"{self.prefix}group"
+        self.scratch, self.objectives = scratch, parse_objectives(objectives)
+        self.file = scratch / "objectives.yml"
+        self.file.write_text(objectives)
+        self.workers: list[WorkerProcess] = []
+        self.feeders: list[Feeder] = []
+
+    def start(self, **settings: str) -> WorkerProcess:
+        """One more worker, which commits often. ``settings`` as of ``WorkerProcess``."""
+        settings = {"commit_interval": "0.1", "commit_share": "0.5", **settings}
+        worker = WorkerProcess(self.bootstrap, self.prefix, self.scratch, self.file, **settings)
+        self.workers.append(worker)
+        return worker
+
+    def feed(self, least: int, rate: int) -> Feeder:
+        """Records of all kinds, at ``rate`` a second, until ``finish``."""
+
+        def source(more: Callable[[int], bool]) -> Iterable[Written]:
+            return traffic(more, self.partitions)
+
+        feeder = Feeder(self.bootstrap, self.names, source, least, rate)
+        self.feeders.append(feeder)
+        return feeder
+
+    @property
+    def running(self) -> list[WorkerProcess]:
+        """The workers that were neither stopped nor killed by the test."""
+        return [worker for worker in self.workers if not worker.ended]
+
+    def consumed(self) -> float:
+        """How many records the running workers have consumed and committed, as they say."""
+        topics = ("predictions", "labels")
+        return sum(w.total(f"streamer_{topic}_consumed_total") for w in self.running for topic in topics)
+
+    def await_consumed(self, records: int, seconds: float = 90.0) -> None:
+        try:
+            wait_until(lambda: self.consumed() == records, seconds, f"{records} records are processed")
+        except AssertionError as error:
+            said = "\n".join(worker.said() for worker in self.running)
+            raise AssertionError(f"{error}\n{said}") from None
+
+    def stop(self) -> None:
+        """All of them, politely: it has to work."""
+        workers = self.running
+        for worker in workers:
+            worker.ask_to_stop()
+        for worker in workers:
+            status = worker.stop()
+            assert status == 0, f"status {status}\n{worker.said()}"
+
+    def judge(self, partitions: Iterable[int] | None = None) -> list[Oracle]:
+        """Hold every partition against a run that nothing ever disturbed; answers those runs."""
+        numbers = range(self.partitions) if partitions is None else list(partitions)
+        with ThreadPoolExecutor(len(numbers)) as pool:  # most of it is waiting for the broker
+            return list(pool.map(self._judge, numbers))
+
+    def _judge(self, number: int) -> Oracle:
+        oracle = Oracle(self.bootstrap, self.names, number, self.partitions, self.objectives).replay()
+        assert identities_hold(oracle.judge())
+        return oracle
+
+    def close(self) -> None:
+        for feeder in self.feeders:
+            feeder.abandon()
+        for worker in self.workers:
+            worker.kill()
+            print(f"--- {worker.log.name}\n{worker.said()}")  # pytest shows it where the test failed
+
+
+def alerts_of(oracles: Iterable[Oracle]) -> list[Alert]:
+    """All that was told, in each partition's order."""
+    return [alert for oracle in oracles for alert in oracle.effects.alerts]
