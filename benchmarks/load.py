@@ -11,6 +11,7 @@ import orjson
 from streamer.adapters.event_sink import EventSink
 
 START_MS = 1_790_000_000_000
+A_SECOND = 5_000  # predictions, by their own timestamps, as a live service would make them
 LABEL_BEHIND = 200  # predictions between one and its label
 
 
@@ -22,7 +23,7 @@ def events(pairs: int, models: int, seed: int = 1) -> Iterator[tuple[int, str, b
     for number in range(pairs):
         model = names[number % models]
         score = chance.random()
-        at = START_MS + number * 5
+        at = START_MS + number * 1000 // A_SECOND
         prediction: dict[str, Any] = {
             "prediction_id": f"prediction-{number:09}",
             "model": model,

@@ -33,10 +33,7 @@ def main() -> None:
         topic_allow_declare=False,
         stream_wait_empty=False,
     )
-    # What matters of the order is done here too: all models are at home, the clock stands still.
     core = [Partition(OBJECTIVES, lambda _: True) for _ in range(int(partitions))]
-    for each in core:
-        each.advance(time.time_ns() // 1_000_000)
     seen, began = 0, 0.0
 
     def count() -> None:
@@ -51,12 +48,16 @@ def main() -> None:
 
     async def watch_predictions(stream: Any) -> None:
         async for event in stream.events():
-            core[event.message.partition].predict(orjson.loads(event.value))
+            partition = core[event.message.partition]
+            partition.advance(int(event.message.timestamp * 1000))
+            partition.predict(orjson.loads(event.value))
             count()
 
     async def watch_labels(stream: Any) -> None:
         async for event in stream.events():
-            core[event.message.partition].label(orjson.loads(event.value))
+            partition = core[event.message.partition]
+            partition.advance(int(event.message.timestamp * 1000))
+            partition.label(orjson.loads(event.value))
             count()
 
     for name, agent in ((predictions, watch_predictions), (labels, watch_labels)):

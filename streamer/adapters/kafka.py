@@ -85,6 +85,8 @@ def reader_config(base: ClientConfig, group: str) -> dict[str, Any]:
     return {
         "fetch.queue.backoff.ms": 2,  # the default sleeps a whole second whenever its queues are full
         "fetch.wait.max.ms": 50,
+        # Some tenths of a second of work are enough to never wait; more is memory for nothing.
+        "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,
         **base,
         "group.id": group,

@@ -17,6 +17,7 @@ from streamer.merge import Merger
 from streamer.pipeline import Pipeline, Poison
 
 IDLE_COMMIT_SECONDS = 60.0
+PAUSE_SECONDS = 0.2
 FRESH_SECONDS = 10.0
 POISONS = 10
 HEALTHY_RECORDS = 1_000
@@ -158,7 +159,7 @@ class Seat:
         return self.pipeline is not None and bool(self.pipeline.effects.alerts)
 
     def due(self, now: float, shortest: float, interval: float, many: int = 10_000) -> bool:
-        """Is it time to commit? Seconds between two: ``interval``, ``shortest`` once there is no work."""
+        """Is it time to commit? Seconds between two: ``interval``, ``shortest`` once the traffic pauses."""
         if self.standing is not Standing.LIVE or self.commit is not None or self.pipeline is None:
             return False
         if len(self.pipeline.effects) >= many or self.urgent:
@@ -166,7 +167,7 @@ class Seat:
         waited = now - self.committed_at
         if not self.dirty:
             return waited >= IDLE_COMMIT_SECONDS
-        resting = now - self.moved_at >= shortest and self.at_head
+        resting = now - self.moved_at >= min(shortest, PAUSE_SECONDS) and self.at_head
         return waited >= (shortest if resting else interval)
 
     # -- poison -------------------------------------------------------------------------

@@ -73,6 +73,10 @@ class ThresholdRule:
             direction="below" if below else "above",
         )
 
+    def beyond(self, value: float) -> bool:
+        """Is the bare figure on the wrong side of the limit?"""
+        return value < self.spec.minimum if self.spec.minimum is not None else value > self.spec.limit
+
     def breaks(self, estimate: Estimate) -> bool:
         spec = self.spec
         if spec.minimum is not None:

@@ -77,6 +77,7 @@ class VersionMonitor:
         "_prediction_times",
         "_row_times",
         "_rows",
+        "_rules_of",
         "_saved",
         "_traffic_windows",
         "accepted",
@@ -129,6 +130,10 @@ class VersionMonitor:
         }
         self.profile = Profile(limits.max_features) if spec.profile_features else None
         self.thresholds = [ThresholdRule(t, spec.model, version) for t in spec.thresholds if _fits(t, task)]
+        self._rules_of = {
+            moved: [rule for rule in self.thresholds if rule.counts == moved]
+            for moved in ("labels", "predictions", "settled")
+        }
         self.drift_rules = {d.signal: DriftRule(d, spec.model, version) for d in spec.drift}
         self.detections: dict[tuple[str, str], int] = {}
         self.error_watch = self._watch("error", bounded=task != "regression")
@@ -321,15 +326,25 @@ class VersionMonitor:
     def _judge_all(self, counts: str, rows: int, event_time: int, now: int) -> list[Transition]:
         """Judge the thresholds that rows of this kind move; see ``ThresholdRule.evaluate``."""
         told = []
-        for rule in self.thresholds:
-            if rule.counts == counts:
-                spec = rule.spec
-                samples = self.samples(spec)
-                estimate = self.estimate(spec) if samples >= spec.min_samples else None
-                step = rule.evaluate(estimate, samples, rows, event_time, now)
-                if step is not None:
-                    told.append(step)
+        for rule in self._rules_of[counts]:
+            samples = self.samples(rule.spec)
+            estimate = self._figure(rule) if samples >= rule.spec.min_samples else None
+            step = rule.evaluate(estimate, samples, rows, event_time, now)
+            if step is not None:
+                told.append(step)
         return told
+
+    def _figure(self, rule: ThresholdRule) -> Estimate | None:
+        """The figure of a rule; its bounds, which cost more, only where they can matter.
+
+        No bound of a score breaks a limit that the score itself keeps.
+        """
+        spec = rule.spec
+        if rule.counts != "predictions" and rule.incident.state is not State.FIRING:
+            bare = self.estimate(spec, None)
+            if bare is None or not rule.beyond(bare.value):
+                return bare
+        return self.estimate(spec, spec.confidence)
 
     @property
     def settled(self) -> int:
@@ -376,26 +391,26 @@ class VersionMonitor:
             return window.rows - int(window.tally[NO_LATENCY])
         return self.windows[spec.window.name].rows
 
-    def estimate(self, spec: ThresholdSpec) -> Estimate | None:
-        """The figure of one objective, with its bounds."""
+    def estimate(self, spec: ThresholdSpec, confidence: float | None) -> Estimate | None:
+        """The figure of one objective, with bounds at this confidence, None for no bounds."""
         if spec.signal in _QUANTILES:
             counts = self.traffic[spec.window.name].tally[:LATENCY_BINS]
-            return latency.latency_estimate(counts, _QUANTILES[spec.signal], spec.limit, spec.confidence)
+            return latency.latency_estimate(counts, _QUANTILES[spec.signal], spec.limit, confidence)
         if spec.signal == "throughput":
             return self.throughput(spec.window.name)
         if spec.signal == "label_coverage":
-            return self.coverage(spec.confidence)
+            return self.coverage(confidence)
         tally = self.windows[spec.window.name].tally
         if self.task == "binary":
-            return scores.binary_estimate(tally, spec.signal, spec.confidence)
+            return scores.binary_estimate(tally, spec.signal, confidence)
         if self.task == "regression":
-            return moments.regression_estimate(tally, spec.signal, spec.confidence)
+            return moments.regression_estimate(tally, spec.signal, confidence)
         klass = None
         if spec.klass is not None and self.classes is not None:
             klass = self.classes.table.get(spec.klass)
             if klass is None:
                 return None
-        return scores.multiclass_estimate(tally, spec.signal, spec.confidence, klass)
+        return scores.multiclass_estimate(tally, spec.signal, confidence, klass)
 
     def throughput(self, window: str) -> Estimate | None:
         """Predictions a second over a window of time, from the first second on."""

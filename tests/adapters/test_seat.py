@@ -100,8 +100,9 @@ def test_a_commit_waits_for_its_interval_but_not_longer_than_the_work_lasts(seat
     seat.dirty = True
     begin = seat.committed_at
     seat.moved_at = begin + 5
-    assert not seat.due(begin + 5.5, 1.0, 10.0)
-    assert seat.due(begin + 6.0, 1.0, 10.0), "at the head, and nothing came for a second"
+    assert not seat.due(begin + 5.1, 1.0, 10.0)
+    assert seat.due(begin + 5.3, 1.0, 10.0), "at the head, and the traffic pauses"
+    assert not seat.due(begin + 5.3, 5.5, 10.0), "but never sooner than the shortest interval"
     seat.accept(Chunk(PREDICTIONS, 0, 1, 1, [prediction(1)]))
     assert not seat.due(begin + 6.0, 1.0, 10.0)
     assert seat.due(begin + 10.0, 1.0, 10.0)

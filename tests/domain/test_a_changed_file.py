@@ -52,8 +52,8 @@ def test_classes_that_were_learnt_keep_their_figures_when_they_are_declared_in_a
         log.predict(i, "a")
     pipeline, _ = reborn(spec, replace(spec, classes=("a", "b", "c")), log)
     version = pipeline.partition.models["m"].every_version[0]
-    assert value(version.estimate(recall["b"])) == 0.75
-    assert version.estimate(recall["a"]) is None
+    assert value(version.estimate(recall["b"], None)) == 0.75
+    assert version.estimate(recall["a"], None) is None
     late = Log(log.at + 1000)
     late.offsets = log.offsets
     for i in range(100, 140):
@@ -61,7 +61,7 @@ def test_classes_that_were_learnt_keep_their_figures_when_they_are_declared_in_a
     late.label("never", "d")
     feed(pipeline, late.steps)
     version.flush()
-    assert value(version.estimate(recall["a"])) == 1.0
+    assert value(version.estimate(recall["a"], None)) == 1.0
     assert pipeline.partition.dead == {("labels", "unknown_class"): 1}
 
 
@@ -112,10 +112,10 @@ def test_another_task_begins_the_labelled_figures_anew_and_loses_no_count(
         after.predict(i, i + 0.5)
         after.label(i, i)
     feed(pipeline, after.steps)
-    assert value(version.estimate(threshold("mae"))) == 0.5
+    assert value(version.estimate(threshold("mae"), None)) == 0.5
     disk.commit(pipeline)
     again = disk.restore().partition.models["m"].every_version[0]
-    assert value(again.estimate(threshold("mae"))) == 0.5
+    assert value(again.estimate(threshold("mae"), None)) == 0.5
     assert (again.joined, again.windows["lifetime"].rows) == (5_600, 100)
 
 
