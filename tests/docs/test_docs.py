@@ -7,6 +7,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import orjson
@@ -32,6 +33,14 @@ def schema(name: str) -> dict[str, Any]:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_picture_of_the_demo_shows_a_run_in_which_all_went_well_and_fetches_nothing() -> None:
+    picture = (ROOT / "docs" / "demo.svg").read_text()
+    said = " ".join(ElementTree.fromstring(picture).itertext()).replace("\xa0", " ")
+    for sentence in ("INJECTED", "FIRING", "RESOLVED", "everything injected was detected", "false alarms: 0"):
+        assert sentence in said
+    assert "@font-face" not in picture
 
 
 def test_the_metrics_page_is_the_list_in_the_code() -> None:
