@@ -507,8 +507,10 @@ def status(
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it all running until Ctrl-C.")] = False,
-    port: Annotated[int, typer.Option(help="Kafka's port. [default: a free one]", show_default=False)] = 0,
-    metrics_port: Annotated[int, typer.Option(help="Port of /metrics.")] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Kafka's port. [default: a free one]", show_default=False, min=0, max=65535)
+    ] = 0,
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics.", min=1, max=65535)] = 8000,
     picture: Annotated[
         Path | None, typer.Option(help="Also draw what is printed into this SVG file.", show_default=False)
     ] = None,

@@ -34,12 +34,12 @@ def feed(plant: Scene, first: int) -> None:
 
 def bomb(plant: Scene, topic: str, partition: int) -> None:
     """A few kB in the log, more than a client may unpack: it answers with an error, again and again."""
-    settings = {"compression.type": "zstd", "linger.ms": 1000, "batch.size": 200_000_000}
+    settings = {"compression.type": "zstd", "linger.ms": 60_000, "batch.size": 200_000_000}
     limits = {"message.max.bytes": 200_000_000, "queue.buffering.max.kbytes": 400_000}
     producer = Producer({**plant.base, **settings, **limits})
     for _ in range(BOMB_RECORDS):
         producer.produce(topic, bytes(10_000_000), b"bomb", partition)
-    assert producer.flush(60) == 0
+    assert producer.flush(60) == 0  # all of it at once, in one batch
 
 
 @pytest.mark.timeout(120)
