@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml requirements/dev.lock streamer/kafka-jars.sha256
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	  echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing the locked dependencies"
-	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
 	@$(BIN)/python -m pip install --quiet --no-deps -e .
 	@$(BIN)/python -m streamer.local fetch
 	@touch $@

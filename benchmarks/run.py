@@ -25,7 +25,6 @@ from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
@@ -34,7 +33,7 @@ from benchmarks.objectives import FILE
 from streamer.adapters import codec
 from streamer.adapters.alert_log import AlertLog
 from streamer.adapters.event_sink import EventSink
-from streamer.adapters.kafka import reader_config
+from streamer.adapters.kafka import admin_of, reader_config
 from streamer.adapters.scrape import Scrape, fetch
 from streamer.adapters.topics import Topics, create
 from streamer.checkpoint import MANIFEST_KEY
@@ -165,7 +164,7 @@ class RunningWorker:
 def _committed(conf: dict[str, Any], names: Topics) -> int:
     """How many records the worker's group says it has committed."""
     group = names.predictions.removesuffix("predictions") + "group"
-    admin = AdminClient(conf)  # held: a client that is collected cancels what it was asked
+    admin = admin_of(conf)  # held: a client that is collected cancels what it was asked
     asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
     return sum(max(0, each.offset) for each in asked[group].result(10).topic_partitions or ())
 

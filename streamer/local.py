@@ -174,7 +174,7 @@ class LocalKafka:
         """Give every new data directory the cluster's id, and write the nodes' properties."""
         id_file = self.data_dir / "cluster-id"
         if not id_file.exists():
-            id_file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            id_file.write_text(_new_cluster_id())
         for node in range(1, self.nodes + 1):
             properties = self._properties_file(node)
             lines = (f"{key}={value}\n" for key, value in self._properties(node).items())
@@ -332,6 +332,14 @@ def free_ports(count: int) -> list[int]:
                 continue
         ports.append(port)
     return ports
+
+
+def _new_cluster_id() -> str:
+    """A random id as Kafka writes them; one that begins with a dash would be taken for an option."""
+    while True:
+        drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not drawn.startswith("-"):
+            return drawn
 
 
 def _refuse_used_port(port: int) -> None:

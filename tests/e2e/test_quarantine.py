@@ -199,7 +199,10 @@ def _happen(plant: Scene) -> Aftermath:
     worker = plant.start(instance_id="a")
     with suppress(AssertionError):  # which one is not, the tests say
         wait_until(
-            lambda: worker.total("streamer_partitions_quarantined") == len(QUARANTINED),
+            lambda: (
+                worker.total("streamer_partitions_quarantined") == len(QUARANTINED)
+                and "quarantined" in worker.readiness()[1]
+            ),
             30,
             f"partitions {QUARANTINED} are quarantined",
         )

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streamer.local import LocalKafka, LocalKafkaError, free_ports
+from streamer.local import LocalKafka, LocalKafkaError, _new_cluster_id, free_ports
 from tests.deadline import wait_until
 
 OWNER = """
@@ -135,3 +135,10 @@ def test_no_broker_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
     owner.stdin.close()
     owner.stdout.close()
     wait_until(lambda: refuses_connections(address), 10, "the broker of a killed owner was gone")
+
+
+def test_a_new_cluster_id_is_never_taken_for_an_option() -> None:
+    drawn = {_new_cluster_id() for _ in range(2_000)}
+    assert len(drawn) == 2_000
+    assert not [each for each in drawn if each.startswith("-")]
+    assert {len(each) for each in drawn} == {22}
