@@ -56,7 +56,7 @@ CURES: Mapping[Reason, str] = {
     Reason.MISPLACED: "the model's home is another partition: key by model, partitioner murmur2_random",
     Reason.OVERSIZED: "the value is larger than the limit",
     Reason.TOMBSTONE: "the record has no value",
-    Reason.UNKNOWN_CLASS: "the class is not known: name it in `positive:`, `negative:` or `classes:`, or set `task: multiclass`",
+    Reason.UNKNOWN_CLASS: "the class is not known: name it in the objectives, or set `task: multiclass`",
     Reason.CAPACITY: "the partition watches as many models as `limits.max_models` allows",
     Reason.INTERNAL_ERROR: "our own code failed on this record; please report it",
     Reason.UNREADABLE: "the client cannot decompress or frame this stretch of the log",
