@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from streamer import __version__, cli, demo
+from streamer.adapters import logs
 from streamer.local import free_ports
 from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
@@ -183,7 +184,7 @@ def test_the_demo_is_told_what_to_keep_and_where(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(demo, "run_demo", lambda *given: calls.append(given[:3]) or 3)
-    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
     assert CliRunner().invoke(cli.app, arguments).exit_code == 3
     assert calls == [told]
 

@@ -1,0 +1,69 @@
+"""What commands share: common options, settings, the way to end them, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from streamer.adapters import logs
+from streamer.config import Settings, load_settings
+
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+OBJECTIVES_VARIABLE = "STREAMER_OBJECTIVES"
+
+Bootstrap = Annotated[
+    str | None, typer.Option("--bootstrap", help="Kafka's address, HOST:PORT[,…]. [default: 127.0.0.1:9092]")
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="A YAML file of settings. [variable: STREAMER_CONFIG]")
+]
+Prefix = Annotated[
+    str | None, typer.Option("--topic-prefix", help="Text before the name of each topic.", show_default=False)
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group", help="The consumer group; workers of one group share the work. [default: streamer]"
+    ),
+]
+Trace = Annotated[
+    bool | None,
+    typer.Option("--trace", help="Also the topic `trace`, which `worker --trace` needs.", show_default=False),
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
+LogFormat = Annotated[str | None, typer.Option("--log-format", help="text or json (one object a line).")]
+
+
+def settings_of(
+    config: Path | None, *, log_level: str | None = None, log_format: str | None = None, **flags: Any
+) -> Settings:
+    flags |= {"log_level": log_level, "log_format": log_format}
+    settings = load_settings(flags, os.environ, config)
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, for work that ends by itself; a second one ends it at once."""
+    told = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
