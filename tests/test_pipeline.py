@@ -15,9 +15,9 @@ from streamer.adapters import codec
 from streamer.checkpoint import Checkpoint, UntrustedState
 from streamer.domain import partition as partition_module
 from streamer.domain.events import Reason
+from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import Limits, Objectives
 from streamer.domain.partition import Partition
-from streamer.domain.version import VersionMonitor
 from streamer.pipeline import LABELS, PREDICTIONS, Pipeline, Poison, Unreadable
 from tests.domain.feed import Disk, Log, Step, build, facts, feed
 from tests.domain.traffic import SMALL, objectives, traffic
@@ -167,13 +167,13 @@ def test_an_empty_run_moves_nothing() -> None:
 def test_a_record_on_which_our_code_fails_is_poison_and_becomes_a_dead_letter_when_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = VersionMonitor.predict
+    original = ModelMonitor.predict
 
-    def fails_on_one(self: VersionMonitor, time: int, score: float | None, *rest: Any) -> Any:
-        if score == 0.125:
-            self.accepted += 5  # half-done work
+    def fails_on_one(self: ModelMonitor, event: dict[str, Any], *rest: Any) -> Any:
+        if event["score"] == 0.125:
+            self.labels.joined += 5  # half-done work
             raise RuntimeError("a bug")
-        return original(self, time, score, *rest)
+        return original(self, event, *rest)
 
     log = Log()
     for i in range(9):
@@ -182,7 +182,7 @@ def test_a_record_on_which_our_code_fails_is_poison_and_becomes_a_dead_letter_wh
     disk = Disk(objectives(Limits()))
     pipeline = build(disk.objectives)
     disk.commit(pipeline)
-    monkeypatch.setattr(VersionMonitor, "predict", fails_on_one)
+    monkeypatch.setattr(ModelMonitor, "predict", fails_on_one)
     with pytest.raises(Poison, match="offset 4 of predictions") as caught:
         feed(pipeline, log.steps)
     pipeline = disk.restore()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
@@ -133,10 +134,19 @@ _MANTISSA_BITS, _EXPONENT_BIAS = 52, 1023
 _SIDE = (_MAX_EXPONENT - _MIN_EXPONENT + 1) * _PARTS
 _FIRST_KEY = (_MIN_EXPONENT + _EXPONENT_BIAS) << _PARTS_BITS
 _SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
+_DOUBLE, _BITS = Struct("<d"), Struct("<q")
 _MAGNITUDE_MASK = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
 FEATURE_BINS: int = 2 * _SIDE + 1
 """Bins of one numeric feature: the negative side, zero in the middle, the positive side."""
+
+
+def feature_bin(value: float) -> int:
+    """The bin of one feature value; see ``feature_bins``."""
+    bits: int = _BITS.unpack(_DOUBLE.pack(value))[0]
+    key = (bits & 0x7FFF_FFFF_FFFF_FFFF) >> (_MANTISSA_BITS - _PARTS_BITS)
+    steps = 0 if key < _PARTS else min(max(key - (_FIRST_KEY - 1), 1), _SIDE)
+    return _SIDE - steps if bits < 0 else _SIDE + steps
 
 
 def feature_bins(values: npt.NDArray[np.float64]) -> Indices:

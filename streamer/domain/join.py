@@ -48,10 +48,23 @@ class JoinTable:
     ``pending`` and ``recent`` directly and append to ``new`` and ``done``.
     """
 
-    __slots__ = ("crowded", "done", "done_noted", "new", "pending", "recent", "runs", "shift")
+    __slots__ = (
+        "base",
+        "crowded",
+        "done",
+        "done_noted",
+        "new",
+        "now",
+        "pending",
+        "recent",
+        "runs",
+        "shift",
+        "time_shift",
+    )
 
     def __init__(self, payload_bits: int) -> None:
-        self.shift = TIME_BITS + payload_bits
+        self.shift, self.time_shift = TIME_BITS + payload_bits, payload_bits
+        self.begin(0)
         self.pending: dict[str, int] = {}
         self.recent: dict[str, Any] = {}
         self.runs: deque[tuple[int, int]] = deque()
@@ -59,6 +72,10 @@ class JoinTable:
         self.done: list[str] = []
         self.done_noted = 0
         self.crowded = False
+
+    def begin(self, now: int) -> None:
+        """Record time (ms) is now in this second; ``base`` is what its packed predictions have in common."""
+        self.now, self.base = now, now // 1000 << self.shift
 
     def note_bucket(self, bucket: int) -> None:
         """Everything resolved since the last call was resolved in this bucket."""

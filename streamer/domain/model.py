@@ -6,7 +6,6 @@ has it. The first label wins.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,19 +25,17 @@ from streamer.domain.events import (
     read_timestamp,
     remap,
 )
-from streamer.domain.join import EXPIRED, TIME_BITS, TIME_MASK
+from streamer.domain.join import EXPIRED, TIME_MASK
 from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Task
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
 from streamer.domain.scores import Estimate
-from streamer.domain.version import CLASS_BITS, VersionMonitor
+from streamer.domain.version import CLASS_BITS, VersionMonitor, number_bits
 
 MAX_VERSION = 100
 MAX_NUMBER = 1e100
 MAX_LATENCY = 1e12
 OTHER_VERSION = "other"
 _NUMBERS = (float, int)
-_DOUBLE = struct.Struct("<d")
-_BITS = struct.Struct("<Q")
 
 
 @dataclass(slots=True)
@@ -168,12 +165,23 @@ class ModelMonitor:
             version.duplicates += 1
             return None
         self.last_prediction = now
-        told = version.predict(time, score, latency, features, now)
-        packed = (now // 1000 << table.shift) | time << (table.shift - TIME_BITS) | payload
+        count = version.accepted = version.accepted + 1
+        if time > version.prediction_time:
+            version.prediction_time = time
+        if features is not None:
+            if version.profile is not None:
+                version.profile.take(features)
+            if not version.feature_watches:
+                features = None
+        version.made.append((version.prediction_time, score, latency, features))
+        told = None if count % version.every else version.evaluate_traffic(now)
+        if now != table.now:
+            table.begin(now)
+        packed = table.base | time << table.time_shift | payload
         if self.parked or self._many:
             label = self._known_label(pid, version)
             if label is not None:
-                joined = self._score(version, pid, packed, label[0], label[1], now)
+                joined = version.join(pid, packed, label[0], label[1], now)
                 return [*(told or []), *(joined or [])] or None
         table.pending[pid] = packed
         table.new.append(pid)
@@ -183,7 +191,7 @@ class ModelMonitor:
         if self.task == "regression":
             if type(raw) not in _NUMBERS or not -MAX_NUMBER < raw < MAX_NUMBER:
                 raise Refused(Reason.INVALID_FIELD)
-            return int(_BITS.unpack(_DOUBLE.pack(raw))[0])
+            return number_bits(raw)
         try:
             index = self.table[raw]
         except (KeyError, TypeError):
@@ -259,7 +267,7 @@ class ModelMonitor:
             packed = version.table.pending.pop(pid, None)
             if packed is not None:
                 hit = True
-                joined = self._score(version, pid, packed, actual, time, now)
+                joined = version.join(pid, packed, actual, time, now)
                 if joined:
                     told = [*(told or []), *joined]
         if hit:
@@ -302,15 +310,6 @@ class ModelMonitor:
         else:
             self.labels.conflicting += 1
 
-    def _score(
-        self, version: VersionMonitor, pid: str, packed: int, actual: Any, time: int, now: int
-    ) -> list[Transition] | None:
-        if self.task == "regression":
-            predicted = _DOUBLE.unpack(_BITS.pack(packed & 0xFFFF_FFFF_FFFF_FFFF))[0]
-            made_at = packed >> 64 & TIME_MASK
-            return version.score_number(pid, predicted, made_at, actual, time, now)
-        return version.score_class(pid, packed, actual, time, now)
-
     # -- time ------------------------------------------------------------------------
 
     def tick(self, now: int, before: int) -> list[Transition]:
@@ -345,7 +344,7 @@ class ModelMonitor:
             told: list[Transition] = []
             for pid, packed in gone:
                 due = (packed >> 16 & TIME_MASK) + self.spec.label_wait_ms
-                told += self._score(version, pid, packed, 0, due, now) or []
+                told += version.join(pid, packed, 0, due, now) or []
             return told
         version.expire(gone, reason)
         return []

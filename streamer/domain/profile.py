@@ -9,24 +9,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
+from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.domain.bins import FEATURE_BINS, FEATURE_LOWER_EDGES, feature_bins
+from streamer.domain.bins import FEATURE_BINS, FEATURE_LOWER_EDGES, feature_bin, feature_bins
 from streamer.domain.windows import pack_counts, unpack_counts
 
 MAX_CATEGORIES = 100
 MAX_FEATURE_NAME = 100
 MAX_CATEGORY_BYTES = 100
 OTHER = "other"
+BATCH_ROWS = 100
+BATCH_BYTES = 16_384
 
 
 class Profile:
-    """Counts of every feature of one model version, at most ``max_features`` of them."""
+    """Counts of every feature of one model version, at most ``max_features`` of them.
+
+    A row of nothing but the numbers that are known is packed into a buffer and
+    counted with others; any other row is counted at once. A row's own objects
+    are not kept, or a worker of many models would wait for memory.
+    """
 
     def __init__(self, max_features: int) -> None:
         self.max_features = max_features
@@ -35,41 +44,56 @@ class Profile:
         self.numeric: dict[str, NDArray[np.int64]] = {}
         self.categories: dict[str, Counter[str]] = {}
         self.missing: Counter[str] = Counter()
-        self.pending: list[dict[str, Any]] = []
         self._names: tuple[str, ...] = ()
         self._table: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Rows of the buffer have a column for each numeric feature."""
+        names = self._names
+        self._width = len(names) or -1
+        self._values = _values_of(names)
+        self._pack = Struct(f"{len(names)}d").pack_into
+        self._row_bytes = 8 * len(names)
+        self._full = self._row_bytes * max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, self._row_bytes)))
+        self._buffer = bytearray(self._full)
+        self._at = 0
+        rows = self._table.reshape(-1, FEATURE_BINS)
+        self.numeric = dict(zip(names, rows, strict=True))
+
+    def take(self, features: dict[str, Any]) -> None:
+        """Count a row."""
+        self.rows += 1
+        if len(features) == self._width:
+            try:
+                self._pack(self._buffer, self._at, *self._values(features))
+            except (KeyError, StructError, OverflowError):  # other features, or no numbers
+                self._count_one(features)
+                return
+            self._at += self._row_bytes
+            if self._at == self._full:
+                self.flush()
+            return
+        if self.rows == 1:
+            self._add_numeric(self._numbers_of(features))
+        self._count_one(features)
 
     def flush(self) -> None:
-        """Count the buffered rows."""
-        batch = self.pending
-        if not batch:
+        """Count the rows in the buffer."""
+        if not self._at:
             return
-        self.pending = []
-        if not self.rows:
-            first = batch.pop(0)
-            self.rows = 1
-            self._add_numeric(self._numbers_of(first))
-            self._count_one(first)
-        self.rows += len(batch)
-        if batch and not self._count_alike(batch):
-            for features in batch:
-                self._count_one(features)
-
-    def _count_alike(self, batch: list[dict[str, Any]]) -> bool:
-        """The quick way: every row has the same features and all are numbers."""
-        names = self._names
-        if len(names) < 2 or any(len(features) != len(names) for features in batch):
-            return False
-        try:
-            values = np.array(list(map(itemgetter(*names), batch)))
-        except (KeyError, ValueError):
-            return False
-        if values.dtype.kind not in "fi" or values.ndim != 2 or not np.isfinite(values).all():
-            return False
-        cells = feature_bins(values.astype(np.float64, copy=False).ravel()).reshape(values.shape)
-        cells += np.arange(len(names)) * FEATURE_BINS
-        np.add.at(self._table, cells.ravel(), 1)
-        return True
+        width = len(self._names)
+        values = np.frombuffer(self._buffer, np.float64, self._at // 8).reshape(-1, width)
+        self._at = 0
+        columns = np.broadcast_to(np.arange(width) * FEATURE_BINS, values.shape)
+        known = np.isfinite(values)
+        if known.all():
+            np.add.at(self._table, (feature_bins(values) + columns).ravel(), 1)
+            return
+        np.add.at(self._table, feature_bins(values[known]) + columns[known], 1)
+        for name, count in zip(self._names, (~known).sum(axis=0).tolist(), strict=True):
+            if count:
+                self.missing[name] += count
 
     def _count_one(self, features: Mapping[str, Any]) -> None:
         for name, value in features.items():
@@ -80,8 +104,7 @@ class Profile:
                 if name not in self.numeric and self._known(name):
                     self._add_numeric([name])
                 if name in self.numeric:
-                    number = np.array([float(max(-1e300, min(1e300, value)))])
-                    self.numeric[name][int(feature_bins(number)[0])] += 1
+                    self.numeric[name][feature_bin(float(max(-1e300, min(1e300, value))))] += 1
             elif self._known(name):
                 self._count_category(name, value)
 
@@ -102,13 +125,10 @@ class Profile:
 
     def _add_numeric(self, names: list[str]) -> None:
         """One flat table for all numeric features, so that a block is one ``add.at``."""
+        self.flush()
         self._names = (*self._names, *names)
         self._table = np.concatenate([self._table, np.zeros(len(names) * FEATURE_BINS, np.int64)])
-        self._slice()
-
-    def _slice(self) -> None:
-        rows = self._table.reshape(-1, FEATURE_BINS)
-        self.numeric = dict(zip(self._names, rows, strict=True))
+        self._lay_out()
 
     def _count_category(self, name: str, value: Any) -> None:
         if isinstance(value, bool):
@@ -119,7 +139,7 @@ class Profile:
         counts[text if text in counts or len(counts) < MAX_CATEGORIES else OTHER] += 1
 
     def median(self, name: str) -> float | None:
-        """The lower edge of the bin that holds the median, None without values."""
+        """The lower edge of the bin that holds the median, None without values; as of the last ``flush``."""
         counts = self.numeric[name]
         total = int(counts.sum())
         if not total:
@@ -142,9 +162,16 @@ class Profile:
         self._names = tuple(state["names"])
         tables = [unpack_counts(packed, FEATURE_BINS) for packed in state["numeric"]]
         self._table = np.concatenate(tables) if tables else np.zeros(0, np.int64)
-        self._slice()
+        self._lay_out()
         self.categories = {name: Counter(counts) for name, counts in state["categories"].items()}
         self.missing = Counter(state["missing"])
+
+
+def _values_of(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """What takes the values of these out of a row, in this order."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: tuple(row[name] for name in names)
 
 
 def _is_number(value: Any) -> bool:

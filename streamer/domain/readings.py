@@ -162,7 +162,7 @@ def _firing(who: tuple[str, str], rules: Sequence[AnyRule]) -> Iterator[Sample]:
 
 def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
     for name, window in version.windows.items():
-        yield from _scores((*who, name), version, window.tally)
+        yield from _scores((*who, name), version, name, window.tally)
     for name, window in version.traffic.items():
         counts = window.tally[:LATENCY_BINS]
         for percentile, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
@@ -174,7 +174,7 @@ def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
             yield Sample("model_throughput_predictions_per_second", (*who, name), speed.value)
 
 
-def _scores(labels: tuple[str, ...], version: VersionMonitor, tally: object) -> Iterator[Sample]:
+def _scores(labels: tuple[str, ...], version: VersionMonitor, window: str, tally: object) -> Iterator[Sample]:
     if version.task == "regression":
         assert isinstance(tally, moments.Moments)
         for score in REGRESSION_SCORES:
@@ -188,7 +188,7 @@ def _scores(labels: tuple[str, ...], version: VersionMonitor, tally: object) -> 
     names = BINARY_SCORES if version.task == "binary" else MULTICLASS_SCORES
     for score in names:
         if version.task == "binary":
-            estimate = scores.binary_estimate(counts, score, None)
+            estimate = version.binary(window).estimate(score)
         else:
             estimate = scores.multiclass_estimate(counts, score, None, None)
         if estimate is not None:

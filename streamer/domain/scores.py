@@ -137,12 +137,40 @@ def confusion(counts: Counts) -> tuple[int, int, int, int]:
     return tn, fn, fp, tp
 
 
+class Binary:
+    """The scores of a binary model over one window, whose counts do not change meanwhile.
+
+    ``counts``: rows per binary code, shape ``(BINARY_CODES,)``; exact up to 4
+    billion rows. What several scores rest on is added up once.
+    """
+
+    __slots__ = ("_confusion", "_per_bin", "counts")
+
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
+        self._confusion: tuple[int, int, int, int] | None = None
+        self._per_bin: tuple[PerBin, PerBin] | None = None
+
+    def estimate(self, score: str, confidence: float | None = None) -> Estimate | None:
+        """One score; see ``binary_estimate``."""
+        by_score = _SCORES_OF_SCORED_ROWS.get(score)
+        if by_score is not None:
+            if self._per_bin is None:
+                self._per_bin = _classes_per_bin(self.counts)
+            return by_score(*self._per_bin, confidence)
+        if self._confusion is None:
+            self._confusion = confusion(self.counts)
+        tn, fn, fp, tp = self._confusion
+        if score == "accuracy":
+            return _proportion(tn + tp, tn + fn + fp + tp, confidence)
+        return _per_class(score, tp, fp, fn, confidence)
+
+
 def binary_estimate(counts: Counts, score: str, confidence: float | None = None) -> Estimate | None:
     """One score of a binary model over a window.
 
     Args:
-        counts: rows per binary code, shape ``(BINARY_CODES,)``; exact up to
-            4 billion rows.
+        counts: as of ``Binary``.
         score: one of ``BINARY_SCORES``.
         confidence: level of each bound, None for no bounds.
 
@@ -154,13 +182,7 @@ def binary_estimate(counts: Counts, score: str, confidence: float | None = None)
     Raises:
         ValueError: no such score.
     """
-    by_score = _SCORES_OF_SCORED_ROWS.get(score)
-    if by_score is not None:
-        return by_score(*_classes_per_bin(counts), confidence)
-    tn, fn, fp, tp = confusion(counts)
-    if score == "accuracy":
-        return _proportion(tn + tp, tn + fn + fp + tp, confidence)
-    return _per_class(score, tp, fp, fn, confidence)
+    return Binary(counts).estimate(score, confidence)
 
 
 def _per_class(score: str, tp: int, fp: int, fn: int, confidence: float | None) -> Estimate | None:

@@ -1,14 +1,17 @@
 """One version of one model: what happens to each of its predictions and labels.
 
-join → windows → detectors → objectives. The methods called once per event
-only append to short buffers; ``flush`` counts them in one go at evaluation
-points, which the data sets (every ``evaluate_every`` rows, every second of
-record time), never at the ends of chunks.
+join → windows → detectors → objectives. Once per event a row is only appended
+to a short buffer, by ``model``; ``flush`` counts the rows in one go. Whatever
+is told is told at evaluation points, which the data sets (every
+``evaluate_every`` rows, every second of record time), never at the ends of
+chunks or at commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -52,12 +55,17 @@ from streamer.domain.scores import Estimate
 from streamer.domain.windows import Blocks, Window, build_window
 
 NO_LATENCY = LATENCY_BINS
-PROFILE_ROWS = 100
+TRAFFIC_ROWS = 100
 MAX_VALUES_TOLD = 20
+LARGEST_FEATURE = 1e300
 LAG_BOUNDS_S = (1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
 _LAG_BOUNDS_MS = np.array(LAG_BOUNDS_S) * 1000
 CLASS_BITS = 6
 PAYLOAD_BITS: Mapping[str, int] = {"binary": 16, "multiclass": 16, "regression": 64}
+_NUMBERS = (float, int)
+_LOW_64_BITS = (1 << 64) - 1
+_DOUBLE = struct.Struct("<d")
+_BITS = struct.Struct("<Q")
 _QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
@@ -67,25 +75,23 @@ class VersionMonitor:
     # Slots: with this many attributes an instance would keep a whole dict, and a worker of a
     # thousand models would wait for memory at each look-up.
     __slots__ = (
-        "_every",
+        "_alarms",
+        "_figures",
         "_judged_labels",
         "_judged_predictions",
         "_judged_settled",
         "_label_windows",
-        "_lags",
-        "_latencies",
-        "_prediction_times",
-        "_row_times",
-        "_rows",
         "_rules_of",
         "_saved",
         "_traffic_windows",
+        "_watched",
         "accepted",
         "classes",
         "detections",
         "drift_rules",
         "duplicates",
         "error_watch",
+        "every",
         "expired",
         "feature_watches",
         "joined",
@@ -96,8 +102,11 @@ class VersionMonitor:
         "last_prediction",
         "last_settled",
         "latency_sum_us",
+        "made",
         "prediction_time",
         "profile",
+        "rows",
+        "rules",
         "score_watch",
         "spec",
         "table",
@@ -112,7 +121,7 @@ class VersionMonitor:
         self, spec: ModelSpec, version: str, task: Task, classes: Classes | None, limits: Limits
     ) -> None:
         self.spec, self.version, self.task, self.classes = spec, version, task, classes
-        self._every = spec.evaluate_every
+        self.every = spec.evaluate_every
         self.table = JoinTable(PAYLOAD_BITS[task])
         self.accepted = self.joined = self.duplicates = 0
         self.expired = {"label_wait": 0, "capacity": 0, "task_changed": 0}
@@ -145,11 +154,14 @@ class VersionMonitor:
         }
         self._label_windows = list(self.windows.values())
         self._traffic_windows = list(self.traffic.values())
-        self._rows: list[Any] = []
-        self._row_times: list[int] = []
-        self._lags: list[int] = []
-        self._latencies: list[float | None] = []
-        self._prediction_times: list[int] = []
+        self.rules: tuple[AnyRule, ...] = (*self.thresholds, *self.drift_rules.values())
+        # Not counted yet. Of a prediction: time (running maximum), score, latency, watched features; of a
+        # labelled row: what the join kept, the label, label time (running maximum), label time.
+        self.made: list[tuple[int, float | None, float | None, dict[str, Any] | None]] = []
+        self.rows: list[tuple[int, Any, int, int]] = []
+        self._watched = 0  # so many of ``made`` the detectors have seen
+        self._alarms: dict[str, list[Detection]] = {}  # found, to be told at the next evaluation
+        self._figures: dict[str, scores.Binary] = {}
 
     def _label_window(self, spec: WindowSpec) -> Window:
         if self.task == "regression":
@@ -160,130 +172,74 @@ class VersionMonitor:
         spec: DriftSpec | None = next((d for d in self.spec.drift if d.signal == signal), None)
         return None if spec is None else SignalWatch(spec.detectors, bounded)
 
-    @property
-    def rules(self) -> list[AnyRule]:
-        return [*self.thresholds, *self.drift_rules.values()]
+    # -- once per labelled row ---------------------------------------------------
 
-    # -- once per event ---------------------------------------------------------
-
-    def predict(
-        self,
-        time: int,
-        score: float | None,
-        latency_ms: float | None,
-        features: dict[str, Any] | None,
-        now: int,
-    ) -> list[Transition] | None:
-        """Count a prediction that was accepted; its join is the model's business."""
-        self.accepted += 1
-        if time > self.prediction_time:
-            self.prediction_time = time
-        self._latencies.append(latency_ms)
-        self._prediction_times.append(self.prediction_time)
-        told: list[Transition] | None = None
-        if score is not None and self.score_watch is not None:
-            found = self.score_watch.update(score)
-            if found:
-                told = [self._detected("score", found, now)]
-        if features is not None:
-            if self.profile is not None:
-                self.profile.pending.append(features)
-            if self.feature_watches:
-                told = self._watch_features(features, now, told)
-        if not self.accepted % self._every:
-            told = (told or []) + self.evaluate_traffic(now)
-        return told
-
-    def _watch_features(
-        self, features: Mapping[str, Any], now: int, told: list[Transition] | None
-    ) -> list[Transition] | None:
-        for name, watch in self.feature_watches.items():
-            value = features.get(name)
-            if type(value) is float or type(value) is int:
-                found = watch.update(float(value)) if abs(value) < 1e300 else None
-                if found:
-                    told = [*(told or []), self._detected(f"feature:{name}", found, now)]
-        return told
-
-    def score_class(self, pid: str, packed: int, actual: int, time: int, now: int) -> list[Transition] | None:
-        """A label has met its prediction; both are classes."""
-        payload = packed & 0xFFFF
-        predicted = payload & 63
-        if self.task == "binary":
-            row = (payload >> CLASS_BITS) * 4 + predicted * 2 + actual
-        else:
-            row = actual * 64 + predicted
-        wrong = float(predicted != actual)
-        return self._labelled(pid, actual, row, wrong, packed >> 16 & TIME_MASK, time, now)
-
-    def score_number(
-        self, pid: str, predicted: float, made_at: int, actual: float, time: int, now: int
-    ) -> list[Transition] | None:
-        """A label has met its prediction; both are numbers."""
-        error = predicted - actual
-        return self._labelled(pid, actual, (error, actual), abs(error), made_at, time, now)
-
-    def _labelled(
-        self, pid: str, actual: Any, row: Any, loss: float, made_at: int, time: int, now: int
-    ) -> list[Transition] | None:
+    def join(self, pid: str, packed: int, actual: Any, time: int, now: int) -> list[Transition] | None:
+        """A label has met its prediction. ``packed``: what the join kept of it."""
         table = self.table
         table.recent[pid] = actual
         table.done.append(pid)
-        self.joined += 1
+        count = self.joined = self.joined + 1
         if time > self.label_time:
             self.label_time = time
-        self._rows.append(row)
-        self._row_times.append(self.label_time)
-        self._lags.append(time - made_at)
-        told: list[Transition] | None = None
-        if self.error_watch is not None:
-            found = self.error_watch.update(loss)
-            if found:
-                told = [self._detected("error", found, now)]
-        if not self.joined % self._every:
-            told = (told or []) + self.evaluate_labels(now)
-        return told
+        self.rows.append((packed, actual, self.label_time, time))
+        return None if count % self.every else self.evaluate_labels(now)
 
-    def _detected(self, signal: str, found: list[Detection], now: int) -> Transition:
-        for detection in found:
-            key = (detection.detector, signal)
-            self.detections[key] = self.detections.get(key, 0) + 1
-        told = self.drift_rules[signal].detected(found, now)
-        feature = self.feature_watches.get(signal.removeprefix("feature:"))
-        if feature is not None and self.spec.alert_feature_values:
-            told.evidence["recent_values"] = list(feature.recent)[-MAX_VALUES_TOLD:]
-        return told
-
-    # -- at evaluation points -----------------------------------------------------
+    # -- counting -----------------------------------------------------------------
 
     def flush(self) -> None:
-        """Count all buffered rows; figures do not depend on when."""
-        self._flush_labels()
-        self._flush_traffic()
+        """Count all buffered rows; figures and alarms do not depend on when."""
+        self._count_labels()
+        self._watch_predictions()
+        self._count_predictions()
         if self.profile is not None:
             self.profile.flush()
 
-    def _flush_labels(self) -> None:
-        if not self._rows:
+    def _count_labels(self) -> None:
+        """Labelled rows: into the windows and the detectors of the error."""
+        if not self.rows:
             return
-        rows = self._rows if self.task == "regression" else np.array(self._rows, np.intp)
+        packed, actual, row_times, times = zip(*self.rows, strict=True)
+        self.rows = []
+        self._figures.clear()
+        rows: Any
+        if self.task == "regression":
+            made_at, rows, losses = _number_rows(packed, actual)
+        else:
+            made_at, rows, losses = _class_rows(packed, actual, self.task == "binary")
         for window in self._label_windows:
-            window.extend(rows, self._row_times)
-        lags = np.array(self._lags)
+            window.extend(rows, row_times)
+        lags = np.array(times) - made_at
         np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
         self.lag_sum_ms += int(np.maximum(lags, 0).sum())
-        self._rows, self._row_times, self._lags = [], [], []
+        if self.error_watch is not None:
+            self._note_alarms("error", self.error_watch.feed(losses))
 
-    def _flush_traffic(self) -> None:
-        if not self._latencies:
+    def _watch_predictions(self) -> None:
+        """Predictions: into the detectors of the score and of features."""
+        new = self.made[self._watched :] if self._watched else self.made
+        self._watched = len(self.made)
+        if self.score_watch is not None:
+            found = [score for _, score, _, _ in new if score is not None]
+            self._note_alarms("score", self.score_watch.feed(found))
+        for name, watch in self.feature_watches.items():
+            values: list[Any] = [features.get(name) for _, _, _, features in new if features is not None]
+            numbers = [float(x) for x in values if type(x) in _NUMBERS and abs(x) < LARGEST_FEATURE]
+            self._note_alarms(f"feature:{name}", watch.feed(numbers))
+
+    def _count_predictions(self) -> None:
+        """Predictions: into the windows of traffic."""
+        if not self.made:
             return
-        codes = self._latency_codes(np.array(self._latencies, np.float64))
+        times, _, latencies, _ = zip(*self.made, strict=True)
+        self.made, self._watched = [], 0
+        codes = self._latency_codes(np.array(latencies, np.float64))
         for window in self._traffic_windows:
-            window.extend(codes, self._prediction_times)
-        self._latencies, self._prediction_times = [], []
-        # No rule reads the profile: it can wait until counting is worth the call.
-        if self.profile is not None and len(self.profile.pending) >= PROFILE_ROWS:
-            self.profile.flush()
+            window.extend(codes, times)
+
+    def _note_alarms(self, signal: str, found: list[Detection]) -> None:
+        if found:
+            self._alarms[signal] = self._alarms.get(signal, []) + found
 
     def _latency_codes(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
         known = values == values  # a prediction without a latency is NaN here
@@ -295,25 +251,26 @@ class VersionMonitor:
         self.latency_sum_us += int((values[known] * 1000).round().astype(np.int64).sum())
         return codes
 
+    # -- at evaluation points -----------------------------------------------------
+
     def evaluate_labels(self, now: int) -> list[Transition]:
         """Hold the labelled figures against their limits. ``now``: record time in ms."""
-        self._flush_labels()
+        self._count_labels()
         self.last_label, self._judged_labels = now, self.joined
-        told = self._judge_all("labels", self.joined, self.label_time, now)
-        if self.error_watch is not None:
-            step = self.drift_rules["error"].evaluate(self.error_watch.seen, now)
-            told += [step] if step else []
-        return told
+        told = [] if self.error_watch is None else self._judge_drift("error", self.error_watch, now)
+        return told + self._judge_all("labels", self.joined, self.label_time, now)
 
     def evaluate_traffic(self, now: int) -> list[Transition]:
         """Hold latency and throughput against their limits, and end quiet incidents."""
-        self._flush_traffic()
+        self._watch_predictions()
+        # What no rule reads can wait until counting is worth the call.
+        if self._rules_of["predictions"] or len(self.made) >= TRAFFIC_ROWS:
+            self._count_predictions()
         self.last_prediction, self._judged_predictions = now, self.accepted
-        told = self._judge_all("predictions", self.accepted, self.prediction_time, now)
+        told = []
         for signal, watch in self._prediction_watches():
-            step = self.drift_rules[signal].evaluate(watch.seen, now)
-            told += [step] if step else []
-        return told
+            told += self._judge_drift(signal, watch, now)
+        return told + self._judge_all("predictions", self.accepted, self.prediction_time, now)
 
     def evaluate_coverage(self, now: int) -> list[Transition]:
         """Hold the share of settled predictions that got a label against its limit.
@@ -322,6 +279,20 @@ class VersionMonitor:
         """
         self.last_settled, self._judged_settled = now, self.settled
         return self._judge_all("settled", self.settled, now, now)
+
+    def _judge_drift(self, signal: str, watch: SignalWatch, now: int) -> list[Transition]:
+        """Tell of the alarms since the last evaluation, or end an incident after the quiet stretch."""
+        rule, found = self.drift_rules[signal], self._alarms.pop(signal, None)
+        if found is None:
+            step = rule.evaluate(watch.seen, now)
+            return [] if step is None else [step]
+        for detection in found:
+            key = (detection.detector, signal)
+            self.detections[key] = self.detections.get(key, 0) + 1
+        told = rule.detected(found, now)
+        if signal.startswith("feature:") and self.spec.alert_feature_values:
+            told.evidence["recent_values"] = watch.recent[-MAX_VALUES_TOLD:]
+        return [told]
 
     def _judge_all(self, counts: str, rows: int, event_time: int, now: int) -> list[Transition]:
         """Judge the thresholds that rows of this kind move; see ``ThresholdRule.evaluate``."""
@@ -400,9 +371,9 @@ class VersionMonitor:
             return self.throughput(spec.window.name)
         if spec.signal == "label_coverage":
             return self.coverage(confidence)
-        tally = self.windows[spec.window.name].tally
         if self.task == "binary":
-            return scores.binary_estimate(tally, spec.signal, confidence)
+            return self.binary(spec.window.name).estimate(spec.signal, confidence)
+        tally = self.windows[spec.window.name].tally
         if self.task == "regression":
             return moments.regression_estimate(tally, spec.signal, confidence)
         klass = None
@@ -411,6 +382,13 @@ class VersionMonitor:
             if klass is None:
                 return None
         return scores.multiclass_estimate(tally, spec.signal, confidence, klass)
+
+    def binary(self, window: str) -> scores.Binary:
+        """The scores of a window of a binary model, as of the rows counted so far."""
+        found = self._figures.get(window)
+        if found is None:
+            found = self._figures[window] = scores.Binary(self.windows[window].tally)
+        return found
 
     def throughput(self, window: str) -> Estimate | None:
         """Predictions a second over a window of time, from the first second on."""
@@ -476,6 +454,7 @@ class VersionMonitor:
             "profile": None if self.profile is None else self.profile.snapshot(),
             "rules": snapshot_rules(self.rules),
             "detections": [[*key, count] for key, count in self.detections.items()],
+            "alarms": {signal: [asdict(each) for each in found] for signal, found in self._alarms.items()},
         }
         self._saved = self._mark()
         return head, blocks
@@ -515,6 +494,9 @@ class VersionMonitor:
         if self.profile is not None and head["profile"] is not None:
             self.profile.restore(head["profile"])
         self.detections = {(detector, signal): count for detector, signal, count in head["detections"]}
+        for signal, found in head.get("alarms", {}).items():
+            if signal in self.drift_rules and not (task_changed and signal in ("error", "score")):
+                self._alarms[signal] = [Detection(**each) for each in found]
         orphans = restore_rules(self.rules, head["rules"])
         if task_changed:
             for signal in ("error", "score"):
@@ -535,6 +517,33 @@ class VersionMonitor:
             key = f"{kind}/{name}"
             if key in heads:
                 window.restore(heads[key], blocks.get(key, {}))
+
+
+def _class_rows(
+    packed: Sequence[int], actual: Sequence[int], binary: bool
+) -> tuple[NDArray[np.int64], NDArray[np.intp], list[float]]:
+    """Of rows whose label is a class: when they were predicted, their codes, their 0/1 losses."""
+    joined = np.array([each & _LOW_64_BITS for each in packed], np.uint64)
+    payload, labels = (joined & 0xFFFF).astype(np.intp), np.array(actual, np.intp)
+    predicted = payload & 63
+    codes = (payload >> CLASS_BITS) * 4 + predicted * 2 + labels if binary else labels * 64 + predicted
+    losses: list[float] = (predicted != labels).astype(np.float64).tolist()
+    return (joined >> 16).astype(np.int64), codes, losses
+
+
+def number_bits(value: float) -> int:
+    """The payload of a predicted number."""
+    return int(_BITS.unpack(_DOUBLE.pack(value))[0])
+
+
+def _number_rows(
+    packed: Sequence[int], actual: Sequence[float]
+) -> tuple[NDArray[np.int64], list[tuple[float, float]], list[float]]:
+    """Of rows whose label is a number: when they were predicted, errors with labels, absolute errors."""
+    predicted: list[float] = [_DOUBLE.unpack(_BITS.pack(each & _LOW_64_BITS))[0] for each in packed]
+    rows = [(guess - label, label) for guess, label in zip(predicted, actual, strict=True)]
+    made_at = np.array([each >> 64 & TIME_MASK for each in packed])
+    return made_at, rows, [abs(error) for error, _ in rows]
 
 
 def _fits(spec: ThresholdSpec, task: Task) -> bool:

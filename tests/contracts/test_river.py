@@ -57,12 +57,42 @@ def test_a_snapshot_after_every_single_value_changes_nothing(seed: int) -> None:
     plain, saved = SignalWatch(BOTH, bounded=True), SignalWatch(BOTH, bounded=True)
     found, again = [], []
     for value in values:
-        found += plain.update(value) or []
-        again += saved.update(value) or []
+        found += plain.feed([value])
+        again += saved.feed([value])
         saved = through_bytes(saved)
     assert again == found
     # The restored detector stood at an alarm more than once: without its flag it would raise a second one.
     assert {each.detector for each in found} == {"adwin", "page_hinkley"}
+
+
+@pytest.mark.parametrize("mode", ["up", "down", "both"])
+@pytest.mark.parametrize("kind", ["adwin", "page_hinkley"])
+def test_the_inside_of_a_detector_is_what_rivers_own_update_makes_of_it(kind: str, mode: str) -> None:
+    chance = random.Random(f"{kind}{mode}")
+    parameters = (("threshold", 8.0), ("mode", mode)) if kind == "page_hinkley" else (("clock", 8),)
+    watch = SignalWatch((DetectorSpec(kind, parameters),), bounded=True)
+    [ours] = watch.watches
+    river: Any = {"adwin": drift.ADWIN, "page_hinkley": drift.PageHinkley}[kind](**dict(parameters))
+    values, at, alarms = [*shifting(chance), *(chance.gauss(0, 3) for _ in range(2000))], 0, 0
+    while at < len(values):
+        part = values[at : at + chance.randint(1, 40)]
+        at += len(part)
+        watch.feed(part)
+        for value in part:
+            river.update(value)
+            alarms += river.drift_detected
+        assert inside(ours.detector) == inside(river)
+    assert alarms > 3
+
+
+def inside(detector: Any) -> dict[str, Any]:
+    """Everything a detector consists of, as plain values."""
+    found = {**vars(detector), "_test_drift": None}
+    if "_helper" in found:
+        found["_helper"] = detector._helper.__getstate__()
+    if "_x_mean" in found:
+        found["_x_mean"] = vars(detector._x_mean)
+    return found
 
 
 # -- what an alarm is described by ------------------------------------------------------------
@@ -198,11 +228,11 @@ def test_a_snapshot_during_at_the_end_of_and_after_a_warm_up_changes_nothing(sto
     values = climbing(1)
     never, again = SignalWatch(SCALED, bounded=False), SignalWatch(SCALED, bounded=False)
     for value in values[:stop]:
-        assert never.update(value) is None
-        again.update(value)
+        assert never.feed([value]) == []
+        again.feed([value])
     again = scaled_through_bytes(again)
-    found = [never.update(value) for value in values[stop:]]
-    assert [again.update(value) for value in values[stop:]] == found
+    found = [never.feed([value]) for value in values[stop:]]
+    assert [again.feed([value]) for value in values[stop:]] == found
     assert any(found)
 
 
@@ -211,8 +241,8 @@ def test_a_snapshot_right_at_an_alarm_does_not_raise_it_again_and_misses_none(se
     never, again = SignalWatch(SCALED, bounded=False), SignalWatch(SCALED, bounded=False)
     alarms = 0
     for value in climbing(seed):
-        expected = never.update(value)
-        assert again.update(value) == expected
+        expected = never.feed([value])
+        assert again.feed([value]) == expected
         if expected:
             alarms += 1
             again = scaled_through_bytes(again)

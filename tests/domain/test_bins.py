@@ -109,6 +109,7 @@ def feature_bin_by_arithmetic(value: float) -> int:
 def test_feature_bins_rise_with_the_value_and_agree_with_arithmetic(values: list[float]) -> None:
     ordered = sorted(values)
     found = bins.feature_bins(np.array(ordered))
+    assert found.tolist() == [bins.feature_bin(value) for value in ordered]
     assert found.tolist() == [feature_bin_by_arithmetic(value) for value in ordered]
     assert np.all(np.diff(found) >= 0)
 

@@ -41,7 +41,7 @@ def levels(seed: int, count: int, every: int = 250, unit: float = 1.0) -> list[f
 def alarms(watch: SignalWatch, values: Iterable[float]) -> list[Detection]:
     found: list[Detection] = []
     for value in values:
-        found += watch.update(value) or []
+        found += watch.feed([value])
     return found
 
 
@@ -247,6 +247,24 @@ def test_a_second_alarm_speaks_only_of_values_since_the_first() -> None:
     assert second.before == pytest.approx(np.mean(values[first.position : second.position - 50]))
 
 
+@pytest.mark.parametrize("bounded", [True, False])
+@given(seeds, st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_values_raise_the_same_alarms_however_they_are_cut(
+    bounded: bool, seed: int, chance: random.Random
+) -> None:
+    specs = (QUICK_ADWIN, TOUCHY, DetectorSpec("page_hinkley", warm_up=60), ADWIN)
+    values = losses(seed, 900, every=120) if bounded else levels(seed, 900, every=120)
+    expected = alarms(SignalWatch(specs, bounded), values)
+    watch, found, at = SignalWatch(specs, bounded), [], 0
+    while at < len(values):
+        size = chance.randint(1, 150)
+        found += watch.feed(values[at : at + size])
+        at += size
+    assert found == expected
+    assert len(found) > 5
+
+
 # -- saved and restored --------------------------------------------------------------------
 
 
@@ -261,9 +279,9 @@ def test_a_watch_that_is_restored_after_every_value_goes_on_as_if_it_had_never_s
     never, again = SignalWatch(specs, bounded), SignalWatch(specs, bounded)
     total = 0
     for value in values:
-        expected = never.update(value)
-        assert again.update(value) == expected
-        total += len(expected or ())
+        expected = never.feed([value])
+        assert again.feed([value]) == expected
+        total += len(expected)
         again = restored(saved(again), specs, bounded)
         assert saved(again) == saved(never)
     assert total > 5

@@ -20,7 +20,7 @@ from tests.domain.feed import Disk, Log, build, feed
 def test_lists_as_values_of_numeric_features_stop_nobody(value: list[int]) -> None:
     profile = Profile(9)
     for row in ({"age": 1.0, "income": 2.0}, {"age": value, "income": value}):
-        profile.pending.append(row)
+        profile.take(row)
         profile.flush()
     assert profile.categories == {"age": {"<list>": 1}, "income": {"<list>": 1}}
 
@@ -67,7 +67,7 @@ def test_page_hinkley_says_worse_when_the_error_jumps_right_after_the_warm_up() 
     watch = SignalWatch((DetectorSpec("page_hinkley"),), bounded=False)
     found = []
     for at in range(600):
-        found += watch.update(abs(chance.gauss(0, 1)) + 5 * (at >= 510)) or []
+        found += watch.feed([abs(chance.gauss(0, 1)) + 5 * (at >= 510)])
     assert found[0].after > found[0].before
 
 
@@ -78,7 +78,7 @@ def test_one_giant_value_does_not_spoil_what_later_alarms_say(kind: Any) -> None
     found = []
     for at in range(4000):
         value = 1e20 if at == 600 else chance.gauss(40 + 20 * (at >= 3000), 9)
-        found += watch.update(value) or []
+        found += watch.feed([value])
     assert found[-1].before == pytest.approx(50, abs=12)
 
 
@@ -88,7 +88,7 @@ def test_one_giant_value_does_not_blind_adwin_for_ever() -> None:
     found = []
     for at in range(8000):
         value = 1e160 if at == 600 else chance.gauss(40 + 50 * (at // 1000 % 2), 9)
-        found += watch.update(value) or []
+        found += watch.feed([value])
     assert [each for each in found if each.position > 2000]
 
 
@@ -98,8 +98,8 @@ def test_one_giant_value_does_not_blind_adwin_for_ever() -> None:
 def test_it_does_not_matter_when_a_profile_is_flushed(rows: list[dict[str, Any]], room: int) -> None:
     one, other = Profile(room), Profile(room)
     for row in rows:
-        one.pending.append(dict(row))
-        other.pending.append(dict(row))
+        one.take(dict(row))
+        other.take(dict(row))
         other.flush()
     assert one.snapshot() == other.snapshot()
 

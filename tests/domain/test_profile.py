@@ -31,7 +31,7 @@ def profile_of(rows: list[Row], cuts: set[int] | None = None, room: int = 200) -
     for at, row in enumerate(rows):
         if cuts and at in cuts:
             profile.flush()
-        profile.pending.append(dict(row))
+        profile.take(dict(row))
     profile.flush()
     return profile
 
@@ -188,8 +188,8 @@ def test_a_profile_that_is_restored_after_every_row_goes_on_as_if_it_had_never_s
 ) -> None:
     never, again = Profile(200), Profile(200)
     for row in rows:
-        never.pending.append(dict(row))
-        again.pending.append(dict(row))
+        never.take(dict(row))
+        again.take(dict(row))
         saved = state(again)
         again = Profile(200)
         again.restore(saved)
@@ -203,7 +203,8 @@ def test_a_restored_profile_still_takes_blocks_of_alike_rows_and_new_features() 
     saved = state(profile_of(rows[:100]))
     again = Profile(200)
     again.restore(saved)
-    again.pending += [dict(row) for row in rows[100:]] + [{"d": "new"}, {"e": 5}]
+    for row in [*rows[100:], {"d": "new"}, {"e": 5}]:
+        again.take(dict(row))
     whole = profile_of([*rows, {"d": "new"}, {"e": 5}])
     assert figures(again) == figures(whole)
 
