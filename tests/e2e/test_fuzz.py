@@ -1,72 +1,38 @@
-"""Whatever is written to the topics: the worker lives, and every record is accounted for."""
+"""Whatever is written to the topics: the worker lives, and every record is accounted for.
+
+``tests/fuzz`` does the same to the core alone, with many more payloads.
+"""
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
+from tests.domain.feed import START_MS
 from tests.e2e.oracle import committed, write
 from tests.e2e.worker_process import WorkerProcess
+from tests.fuzz.payloads import Forge
 
 RECORDS = 100_000
-NONSENSE: list[Any] = [
-    None, True, -1, 0, 1, 2**63, -(2**64), 1e308, -1e308, 1e-320, 0.1, "", "x", "x" * 5000, "nan", "1e999",
-    "\x00", "\u202e", "\ud800", [], [[]], {}, {"a": {"a": {}}}, "1970-01-01T00:00:00Z",
-    "9999-12-31T23:59:59Z",
-    "0001-01-01T00:00:00+14:00", 1_790_000_000, 1_790_000_000_000, -62_135_596_800_000,
-    "2026-13-01T00:00:00Z",
-]  # fmt: skip
-
-
-def valid(chance: random.Random, number: int) -> dict[str, Any]:
-    event = {
-        "prediction_id": str(chance.randrange(5000)),
-        "model": f"m{chance.randrange(4)}",
-        "timestamp": 1_790_000_000_000 + number,
-    }
-    if chance.random() < 0.5:
-        return event | {"label": chance.choice([0, 1])}
-    return event | {
-        "prediction": chance.choice([0, 1]),
-        "version": chance.choice(["a", "b"]),
-        "score": chance.random(),
-        "features": {"x": chance.gauss(0, 1), "y": "z"},
-        "latency_ms": 3,
-    }
-
-
-def mutate(chance: random.Random, event: dict[str, Any]) -> bytes | None:
-    """A record that may be anything, most often nearly right."""
-    kind = chance.random()
-    if kind < 0.02:
-        return None
-    if kind < 0.3:
-        event[chance.choice([*event, "scores", "segments", "features"])] = chance.choice(NONSENSE)
-    elif kind < 0.4:
-        del event[chance.choice(list(event))]
-    elif kind < 0.45 and "features" in event:
-        event["features"] = {str(chance.choice(NONSENSE))[:50]: chance.choice(NONSENSE) for _ in range(4)}
-    text = json.dumps(event).encode("utf-8", "surrogatepass")
-    if kind > 0.9:
-        data = bytearray(text)
-        for _ in range(chance.randrange(1, 6)):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        return bytes(data)
-    if 0.88 < kind <= 0.9:
-        return text[: chance.randrange(len(text))]
-    if 0.87 < kind <= 0.88:
-        return chance.choice([b"[" * 3000, b"1", b"NaN", b'{"model":NaN}', b"\xff\xfe", b'{"a":1,"a":2}'])
-    return text
+FLOOD = 5_000
+LARGE = 10_000_000
+HALF = 1_000_000
 
 
 @pytest.mark.timeout(300)
-def test_a_hundred_thousand_mutated_records_stop_nobody(
+def test_a_hundred_thousand_forged_records_stop_nobody(
     bootstrap: str, topics: TopicsFactory, tmp_path: Path
 ) -> None:
     chance = random.Random(99)
@@ -74,20 +40,21 @@ def test_a_hundred_thousand_mutated_records_stop_nobody(
     prefix = names.predictions.removesuffix("predictions")
     worker = WorkerProcess(bootstrap, prefix, tmp_path).await_ready()
     sources = (names.predictions, names.labels)
+    forge = Forge(chance, ("m0", "m1", "m2", "m3"))
+    payloads = [forge.payload(START_MS) for _ in range(RECORDS - 2 * FLOOD)]
+    payloads[RECORDS // 2 : RECORDS // 2] = forge.flood(START_MS, FLOOD)
     records = [
-        (chance.choice(sources), chance.randrange(2), chance.choice([None, b"m1", b"\xff"]), value)
-        for number in range(RECORDS)
-        for value in [mutate(chance, valid(chance, number))]
+        (sources[each.kind], chance.randrange(2), each.key, each.value)
+        for each in payloads
+        if len(each.value or b"") + len(each.key or b"") < HALF  # the broker itself refuses larger ones
     ]
     write(bootstrap, records)
 
     def finished() -> bool:
         scrape = worker.scrape()
-        return (
-            scrape is not None
-            and sum(scrape.total(f"streamer_{topic}_consumed_total") for topic in ("predictions", "labels"))
-            == RECORDS
-        )
+        return scrape is not None and sum(
+            scrape.total(f"streamer_{topic}_consumed_total") for topic in ("predictions", "labels")
+        ) == len(records)
 
     wait_until(finished, 200, "all records are consumed")
     scrape = worker.scrape()
@@ -99,4 +66,34 @@ def test_a_hundred_thousand_mutated_records_stop_nobody(
     assert len(dead) == scrape.total("streamer_dead_letters_total") > RECORDS / 10
     assert "internal_error" not in {dict(m.headers())["reason"].decode() for m in dead}
     assert scrape.total("model_labels_total", outcome="joined") > 0, "good records among them still count"
+    assert worker.stop() == 0
+
+
+def test_records_of_ten_megabytes_become_dead_letters_that_fit_their_topic(
+    bootstrap: str, topics: TopicsFactory, tmp_path: Path
+) -> None:
+    names = topics(1)
+    resource = ConfigResource(ResourceType.TOPIC, names.predictions)
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", str(2 * LARGE), incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # held: a client that is collected takes it back
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+    good = b'{"prediction_id": "%d", "model": "m", "timestamp": 1790000000000, "prediction": 1}'
+    giants = [b'{"model": "' + b"x" * LARGE, b"[" * LARGE, random.Random(1).randbytes(LARGE)]
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "message.max.bytes": 2 * LARGE, "compression.type": "zstd"}
+    )
+    for number, giant in enumerate(giants):
+        for value in (good % number, giant):
+            producer.produce(names.predictions, value, b"m", 0)
+            assert producer.flush(30) == 0
+    worker = WorkerProcess(bootstrap, names.predictions.removesuffix("predictions"), tmp_path, trace="false")
+    wait_until(lambda: worker.total("streamer_predictions_consumed_total") == 6, 60, "all are consumed")
+    assert worker.total("model_predictions_total", model="m") == len(giants)
+    dead = committed(bootstrap, names.dead_letters, 0)
+    assert [dict(letter.headers())["reason"] for letter in dead] == [b"oversized"] * len(giants)
+    assert all("truncated-sha256" in dict(letter.headers()) for letter in dead)
+    assert [letter.value() for letter in dead] == [giant[:1_000_000] for giant in giants]
     assert worker.stop() == 0

@@ -1,0 +1,1 @@
+"""Bad input by the hundred thousand: what forges it, what is held against it, and the last result."""
