@@ -18,13 +18,14 @@ manifest carries the number of live cells and a sum of their hashes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
+from shlex import quote
 from typing import Any, Protocol
 
 from streamer.domain.events import CURES
-from streamer.domain.partition import Cells, Key
+from streamer.domain.partition import Cells, Key, Partition
 from streamer.pipeline import KINDS, DeadLetter, Effects, Pipeline, Unreadable
 
 FORMAT = 1
@@ -117,7 +118,8 @@ class Checkpoint:
         effects = pipeline.take_effects()
         self.number += 1
         records = list(self._state(cells))
-        records.append(self._manifest(manifest, pipeline))
+        revision, last = pipeline.partition.objectives.revision, pipeline._last
+        records.append(self._manifest(manifest, revision, pipeline.positions, last))
         records += self._effects(effects, pipeline)
         if trace:
             order = {
@@ -138,15 +140,41 @@ class Checkpoint:
             if self.ledger.note(raw_key, value):
                 yield OutRecord("state", raw_key, value)
 
-    def _manifest(self, manifest: Mapping[str, Any], pipeline: Pipeline) -> OutRecord:
+    def rewrite(
+        self,
+        raw: Mapping[bytes, bytes],
+        manifest: Mapping[str, Any],
+        cells: Mapping[Key, Any],
+        revision: int,
+        positions: tuple[int, int],
+        last: tuple[int, int],
+    ) -> Commit:
+        """The commit after ``number`` that makes exactly these cells of the live records ``raw``.
+
+        For who changes a state from outside: ``manifest`` is the domain's part; nothing is published.
+        """
+        self.ledger, self.number = Ledger(), self.number + 1
+        manifest_key = self.codec.encode_key(MANIFEST_KEY)
+        fresh = {self.codec.encode_key(key): self.codec.encode_cell(cell) for key, cell in cells.items()}
+        records = [OutRecord("state", key, None) for key in raw if key not in fresh and key != manifest_key]
+        for key, value in fresh.items():
+            self.ledger.note(key, value)
+            if raw.get(key) != value:
+                records.append(OutRecord("state", key, value))
+        records.append(self._manifest(manifest, revision, positions, last))
+        return Commit(self.number, records, positions, 0, sum(len(each.value or b"") for each in records))
+
+    def _manifest(
+        self, manifest: Mapping[str, Any], revision: int, positions: Sequence[int], last: tuple[int, int]
+    ) -> OutRecord:
         body = self.codec.encode_cell(
             {
                 "format": FORMAT,
                 "commit": self.number,
                 "identity": self.identity,
-                "revision": pipeline.partition.objectives.revision,
-                "positions": pipeline.positions,
-                "last": list(pipeline._last),
+                "revision": revision,
+                "positions": list(positions),
+                "last": list(last),
                 "cells": len(self.ledger.hashes),
                 "total": self.ledger.total,
                 "partition": manifest,
@@ -202,7 +230,8 @@ class Checkpoint:
                 raise UntrustedState(
                     f"partition {number} has {len(raw)} state records but no manifest"
                     f" (the group's offsets speak of commit {expected or 0}); was the state topic"
-                    " deleted or truncated? Restore it from a backup, or begin anew under another --group"
+                    " deleted or truncated? Restore it from a backup (`streamer state import FILE --replace`)"
+                    f"{self._or_anew(number)}"
                 )
             return None
         manifest = self._read_manifest(raw[manifest_key], number)
@@ -210,7 +239,8 @@ class Checkpoint:
             raise UntrustedState(
                 f"partition {number}: the state is of commit {manifest['commit']},"
                 f" the group has seen commit {expected}; the state topic was cut back or restored from an"
-                " older copy. Bring back the newer one, or begin anew under another --group"
+                " older copy. Bring back the newer one, or put in a backup (`streamer state import FILE"
+                f" --replace`){self._or_anew(number)}"
             )
         return manifest, self._read_cells(raw, manifest_key, manifest, number)
 
@@ -232,13 +262,14 @@ class Checkpoint:
         if found is None:
             return pipeline
         manifest, cells = found
-        try:
-            pipeline.partition.restore(manifest["partition"], cells)
-        except Exception as error:
+        revision = pipeline.partition.objectives.revision
+        if manifest["revision"] > revision:
             raise UntrustedState(
-                f"partition {pipeline.number}: the state does not fit together ({error!r}); bring back"
-                " a good copy of the state topic, or begin anew under another --group"
-            ) from error
+                f"partition {pipeline.number}: the state was written under revision {manifest['revision']} of"
+                f" the objectives, this worker has revision {revision}: an older file, or none. Start it with"
+                f" the newer file, or set `revision: {manifest['revision'] + 1}` in this one if it is meant"
+            )
+        self.revive(pipeline.partition, manifest, cells, pipeline.number)
         pipeline.positions = list(manifest["positions"])
         kind, offset = manifest["last"]
         pipeline._last = (kind, offset)
@@ -246,18 +277,41 @@ class Checkpoint:
         self.number = manifest["commit"]
         return pipeline
 
+    def revive(
+        self, partition: Partition, manifest: Mapping[str, Any], cells: Mapping[Key, Any], number: int
+    ) -> None:
+        """Bring what ``read`` has found to life. Raises UntrustedState where it does not fit together."""
+        try:
+            partition.restore(manifest["partition"], cells)
+        except Exception as error:
+            raise UntrustedState(
+                f"partition {number}: the state does not fit together ({error!r}); {self._good_copy(number)}"
+            ) from error
+
+    def _or_anew(self, number: int) -> str:
+        """The last resort, as a command."""
+        group = self.identity.get("group")
+        whose = "" if group is None else f" --group {quote(str(group))}"
+        return f", or begin anew with `streamer state reset --partition {number}{whose}`"
+
+    def _good_copy(self, number: int) -> str:
+        return (
+            "bring back a good copy of the state topic (`streamer state import FILE --replace`)"
+            f"{self._or_anew(number)}"
+        )
+
     def _read_manifest(self, data: bytes, number: int) -> dict[str, Any]:
         check, body = data[:16], data[16:]
         if blake2b(body, digest_size=16).digest() != check:
             raise UntrustedState(
-                f"partition {number}: the manifest's checksum does not fit its bytes; bring back"
-                " a good copy of the state topic, or begin anew under another --group"
+                f"partition {number}: the manifest's checksum does not fit its bytes;"
+                f" {self._good_copy(number)}"
             )
         manifest: dict[str, Any] = self.codec.decode_cell(body)
         if manifest["format"] != FORMAT:
             raise UntrustedState(
                 f"partition {number}: the state has format {manifest['format']}, this program reads"
-                f" {FORMAT}; run the version of streamer that wrote it"
+                f" {FORMAT}; run the version of streamer that wrote it{self._or_anew(number)}"
             )
         self._check_identity(manifest["identity"], number)
         return manifest
@@ -268,15 +322,28 @@ class Checkpoint:
         if not differs:
             return
         theirs = {name: found.get(name) for name in differs}
-        cure = "give each group a state topic of its own"
-        if differs.keys() == {"topic_ids"}:
-            cure = (
-                "a source topic was deleted and made anew, so the offsets in the state mean other records:"
-                " begin anew with another --group and a state topic of its own"
-            )
         raise UntrustedState(
-            f"partition {number}: the state belongs to {theirs}, this worker to {differs}; {cure}"
+            f"partition {number}: the state belongs to {theirs}, this worker to {differs};"
+            f" {self._cure_of(differs.keys(), found, number)}"
         )
+
+    def _cure_of(self, differs: Collection[str], found: Mapping[str, Any], number: int) -> str:
+        """What to do about state that belongs elsewhere: to keep what is known, it is moved."""
+        into = "`streamer state import FILE --replace`"
+        if "group" in differs:
+            group = quote(str(found.get("group")))
+            return (
+                "give each group a state topic of its own (STREAMER_TOPIC_NAMES__STATE, or another"
+                " --topic-prefix). If this group is to take that one's place: `streamer state export FILE"
+                f" --group {group}`, then {into}"
+            )
+        why = "the partitions of the topics have changed, so models have other homes: keep what is known with"
+        if not {"partitions", "partitioner"} & set(differs):
+            why = (
+                "a source topic was deleted and made anew, so the offsets in the state mean other records:"
+                " keep what is known with"
+            )
+        return f"{why} `streamer state export FILE`, then {into}{self._or_anew(number)}"
 
     def _read_cells(
         self, raw: Mapping[bytes, bytes], manifest_key: bytes, manifest: Mapping[str, Any], number: int
@@ -288,8 +355,8 @@ class Checkpoint:
         if (len(ledger.hashes), ledger.total) != (manifest["cells"], manifest["total"]):
             raise UntrustedState(
                 f"partition {number}: {len(ledger.hashes)} state records do not add up to the"
-                f" {manifest['cells']} of commit {manifest['commit']}: some are missing or changed. Bring"
-                " back a good copy of the state topic, or begin anew under another --group"
+                f" {manifest['cells']} of commit {manifest['commit']}: some are missing or changed;"
+                f" {self._good_copy(number)}"
             )
         self.ledger = ledger
         decode, decode_key = self.codec.decode_cell, self.codec.decode_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -149,14 +150,24 @@ def test_a_state_that_is_as_new_as_the_group_has_seen_or_newer_is_taken(expected
     assert facts(pipeline) == facts(disk.restore())
 
 
-@pytest.mark.parametrize("change", [{"group": "h"}, {"partitions": 13}, {"group": "h", "cluster": "c"}])
-def test_the_state_of_another_group_or_another_number_of_partitions_is_refused(
-    change: dict[str, Any],
+@pytest.mark.parametrize(
+    ("change", "cure"),
+    [
+        ({"group": "h"}, "state topic of its own"),
+        ({"group": "h", "cluster": "c"}, "`streamer state export FILE --group g`"),
+        ({"partitions": 13}, "models have other homes: .* `streamer state import FILE --replace`"),
+        ({"partitioner": "crc32"}, "models have other homes: .* `streamer state import FILE --replace`"),
+        ({"topic_ids": ["a", "b"]}, "deleted and made anew.* `streamer state import FILE --replace`"),
+        ({"cluster": "c"}, "deleted and made anew.* `streamer state reset --partition 3 --group g`"),
+    ],
+)
+def test_state_that_belongs_elsewhere_is_refused_with_the_way_to_move_it(
+    change: dict[str, Any], cure: str
 ) -> None:
     message = refused(good(), identity={**IDENTITY, **change})
     for value in change.values():
         assert repr(value) in message
-    assert "state topic of its own" in message
+    assert re.search(cure, message)
 
 
 def test_who_only_looks_takes_the_state_of_anybody() -> None:
@@ -175,6 +186,23 @@ def test_a_format_of_the_future_or_the_past_is_refused_by_name(format_: int) -> 
     message = refused(disk)
     assert f"format {format_}, this program reads {FORMAT}" in message
     assert "run the version of streamer that wrote it" in message
+    assert "`streamer state reset --partition 3 --group g`" in message
+
+
+@pytest.mark.parametrize("revision", [0, 2])
+def test_objectives_that_are_older_than_the_state_are_refused_with_both_revisions(revision: int) -> None:
+    disk = good()
+    disk.objectives = replace(disk.objectives, revision=revision)
+    message = refused(disk)
+    assert f"under revision 3 of the objectives, this worker has revision {revision}" in message
+    assert "`revision: 4`" in message
+
+
+@pytest.mark.parametrize("revision", [3, 4])
+def test_objectives_as_new_as_the_state_or_newer_are_taken(revision: int) -> None:
+    disk = good()
+    disk.objectives = replace(disk.objectives, revision=revision)
+    assert disk.restore().positions != [0, 0]
 
 
 def test_a_missing_manifest_is_noticed_while_there_is_anything_else() -> None:
