@@ -4,15 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 UV     := .venv-lock/bin/uv
+AUDIT  := .venv-audit/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format picture bench lock clean
+.PHONY: help setup demo test fuzz chaos reliability lint format picture bench lock audit sbom clean
 
 help: ## Print this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the locked dependencies, and fetch Kafka (once; PYTHON=python3.12 picks another)
 
@@ -36,6 +37,9 @@ demo: setup ## A real Kafka, a worker, three models, live figures and alerts (KE
 test: setup ## Run all tests, on a real Kafka (ARGS="-k join" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+fuzz: setup ## Bad input: 1,000,000 forged payloads (N=, SEED=) → tests/fuzz/results/latest.json
+	@$(BIN)/python -m tests.fuzz.run --payloads $(or $(N),1000000) $(if $(SEED),--seed $(SEED))
+
 lint: setup ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -51,6 +55,13 @@ picture: setup ## Draw docs/demo.svg anew, from a run of the demo
 bench: setup ## Measure speed on this machine (at most 15 minutes)
 	@$(BIN)/python -m benchmarks.run
 
+chaos: setup ## Break everything at random, judge the rest (SCHEDULES=10, MINUTES=60, SEED=7, ANEW=1, BROKERS=1)
+	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(ANEW),--anew) $(if $(BROKERS),--brokers)
+
+reliability: setup ## Write docs/reliability.md anew from the results of chaos
+	@$(BIN)/python -m tests.chaos.report
+
 lock: $(UV) ## Write requirements/dev.lock anew from pyproject.toml (UPGRADE=1 takes newer versions)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) \
@@ -60,6 +71,20 @@ $(UV):
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/pip install --quiet uv==0.13.9
 
+audit: $(AUDIT) ## Hold the locked dependencies against the known vulnerabilities
+	@.venv-audit/bin/python .ci/audit.py $(if $(MAY_SKIP),--may-skip)
+
+sbom: $(AUDIT) ## Write build/sbom.json: the locked dependencies as CycloneDX
+	@mkdir -p build
+	@.venv-audit/bin/python -W ignore -m cyclonedx_py requirements requirements/dev.lock \
+	  --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json
+	@echo "wrote build/sbom.json"
+
+$(AUDIT): Makefile
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
 clean: ## Remove what setup, tests and linters made here (Kafka's jars stay in the user's cache)
-	rm -rf $(VENV) .venv-lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lock .venv-audit build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -53,6 +54,18 @@ def quiet(_: str) -> None:
     """Say nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """One more listener, for clients that log in: SASL_SSL with SCRAM-SHA-512, and an authorizer behind it.
+
+    Nobody may do anything there before users and ACLs are made, through the plain listener, which the
+    brokers keep for themselves and whose clients may do everything. ``keystore``: a PEM file with the
+    broker's key (PKCS #8) and its certificate chain, made out to 127.0.0.1.
+    """
+
+    keystore: Path
+
+
 class LocalKafka:
     """``nodes`` brokers (KRaft, each also a controller) on the loopback address.
 
@@ -60,7 +73,7 @@ class LocalKafka:
     directory that ``stop`` removes. ``port``: of the first node, the next
     nodes take the next ports; 0 picks free ones, kept over restarts of this
     object. ``heap``: of each node's Java, as in ``-Xmx``. ``say`` hears what
-    takes long.
+    takes long. ``secured``: a second listener, at ``secured_bootstrap``.
     """
 
     def __init__(
@@ -71,17 +84,19 @@ class LocalKafka:
         *,
         heap: str = "512m",
         say: Say = quiet,
+        secured: Secured | None = None,
     ) -> None:
         if nodes < 1:
             raise ValueError("a cluster has at least one node")
         self.nodes = nodes
         self.heap = heap
+        self.secured = secured
         self._say = say
         self._temporary = data_dir is None
         self.data_dir = data_dir or Path(tempfile.gettempdir()) / f"streamer-kafka-{uuid.uuid4().hex[:12]}"
-        free = free_ports(nodes * 2)
-        self._controller_ports = free[:nodes]
-        self._ports = [port + index for index in range(nodes)] if port else free[nodes:]
+        free = free_ports(nodes * 3)
+        self._controller_ports, self._secured_ports = free[:nodes], free[nodes : 2 * nodes]
+        self._ports = [port + index for index in range(nodes)] if port else free[2 * nodes :]
         self._brokers: dict[int, _Broker] = {}
         self._classpath = ""
         self._lock: BinaryIO | None = None
@@ -90,6 +105,11 @@ class LocalKafka:
     def bootstrap(self) -> str:
         """The value for ``bootstrap.servers``."""
         return ",".join(f"{HOST}:{port}" for port in self._ports)
+
+    @property
+    def secured_bootstrap(self) -> str:
+        """The same for clients that log in; only with ``secured``."""
+        return ",".join(f"{HOST}:{port}" for port in self._secured_ports)
 
     def start(self) -> None:
         """Start all nodes and wait until they answer. Does nothing when they run.
@@ -101,7 +121,8 @@ class LocalKafka:
         if self._brokers:
             return
         self._classpath = os.pathsep.join(str(jar) for jar in kafka_jars(self._say))
-        for port in (*self._ports, *self._controller_ports):
+        secured = self._secured_ports if self.secured else []
+        for port in (*self._ports, *self._controller_ports, *secured):
             _refuse_used_port(port)
         atexit.register(self.stop)
         try:
@@ -230,6 +251,26 @@ class LocalKafka:
             "log.segment.delete.delay.ms": 1_000,
             # The cleaner's default of 128 MB is a quarter of our heap.
             "log.cleaner.dedupe.buffer.size": 33_554_432,
+            **self._secured_properties(node),
+        }
+
+    def _secured_properties(self, node: int) -> Mapping[str, object]:
+        if self.secured is None:
+            return {}
+        plain = f"PLAINTEXT://{HOST}:{self._ports[node - 1]}"
+        secured = f"SASL_SSL://{HOST}:{self._secured_ports[node - 1]}"
+        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        return {
+            "listeners": f"{plain},{secured},CONTROLLER://{HOST}:{self._controller_ports[node - 1]}",
+            "advertised.listeners": f"{plain},{secured}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": self.secured.keystore,
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": login,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            # Whoever comes through the plain listener: the brokers themselves, and whoever sets them up.
+            "super.users": "User:ANONYMOUS",
         }
 
     def _java(self, *arguments: str) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -42,19 +43,45 @@ def clean(value: object) -> str:
     return one_line(str(value)) if value is not None else "–"
 
 
+def cell(value: object) -> Text:
+    """The same in a table, where plain text would be read as rich's markup."""
+    return Text(clean(value))
+
+
+def json_line(value: object) -> str:
+    """JSON in one line that steers no terminal: what cannot be printed is escaped."""
+    return re.sub(r"[^ -~]", _escaped, orjson.dumps(value).decode())
+
+
+def json_lines(value: object) -> list[str]:
+    """The same, laid out over lines."""
+    laid_out = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return [re.sub(r"[^ -~]", _escaped, line) for line in laid_out.split("\n")]
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """It can only stand within a text: JSON has no other place for it."""
+    each = found[0]
+    if each.isprintable():
+        return each
+    units = each.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def alert_line(alert: Alert) -> Text:
     """One transition in one line: when, what, who, and the sentence for a person."""
-    status = str(alert["status"])
+    status = clean(alert.get("status"))
     line = Text()
-    line.append(clean(alert["updated_at"])[11:19] + " ", style="dim")
+    line.append(clean(alert.get("updated_at"))[11:19] + " ", style="dim")
     line.append(f"{status.upper():<9}", style=COLOURS.get(status, ""))
-    line.append(f"{clean(alert['severity']):<7}", style=SEVERE.get(str(alert["severity"]), ""))
-    version = f" {clean(alert['version'])}" if alert["version"] is not None else ""
-    line.append(f"{clean(alert['model'])}{version}  ", style="bold")
-    line.append(f"{clean(alert['rule'])}  ", style="cyan")
-    line.append(clean(alert["summary"]))
+    severity = clean(alert.get("severity"))
+    line.append(f"{severity:<7}", style=SEVERE.get(severity, ""))
+    version = f" {clean(alert['version'])}" if alert.get("version") is not None else ""
+    line.append(f"{clean(alert.get('model'))}{version}  ", style="bold")
+    line.append(f"{clean(alert.get('rule'))}  ", style="cyan")
+    line.append(clean(alert.get("summary")))
     if status == "resolved":
-        line.append(f" ({clean(alert['reason'])})", style="dim")
+        line.append(f" ({clean(alert.get('reason'))})", style="dim")
     return line
 
 
@@ -78,15 +105,15 @@ def status_tables(status: Status) -> Iterable[Table | Text]:
     models = Table("model", "version", "task", "predictions", "joined", "pending", "firing", title="Models")
     firing: dict[tuple[str, str | None], int] = {}
     for alert in status.firing:
-        at = (alert["model"], alert["version"])
+        at = (str(alert.get("model")), alert.get("version") and str(alert["version"]))
         firing[at] = firing.get(at, 0) + 1
     everything = [model for each in status.partitions for model in each.models]
     for model in everything:
         count = firing.get((model.model, model.version), 0)
         models.add_row(
-            clean(model.model),
-            clean(model.version),
-            model.task,
+            cell(model.model),
+            cell(model.version),
+            cell(model.task),
             f"{model.predictions:,}",
             f"{model.joined:,}",
             f"{model.pending:,}",

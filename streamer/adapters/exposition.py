@@ -7,26 +7,31 @@ references that the event loop swaps; it holds no lock that the loop waits for.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from streamer.adapters.http_server import Answer, Certificate, HttpServer, Page
 from streamer.adapters.metric_names import MODEL, PROCESSOR, Family
 from streamer.domain.readings import Histogram, PartitionReadings, Readings, Sample
-from streamer.errors import StreamerError
 
 OTHER = "other"
+STANDS_IN = "�"
 SERIES_OF_OTHER = 100
 _TERMINAL = {
     "predictions": ("joined", "expired", "duplicate", "dead_letter"),
@@ -151,7 +156,7 @@ def _families(samples: list[Sample], histograms: list[Histogram]) -> Iterator[Me
         metric = found.get(sample.name)
         if metric is None:
             metric = found[sample.name] = _metric(sample.name, MODEL[sample.name])
-        metric.add_metric(sample.labels, sample.value)
+        metric.add_metric(_printable(sample.labels), sample.value)
     for histogram in histograms:
         metric = found.get(histogram.name)
         if metric is None:
@@ -160,8 +165,19 @@ def _families(samples: list[Sample], histograms: list[Histogram]) -> Iterator[Me
             found[histogram.name] = metric
         bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
         buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
-        metric.add_metric(histogram.labels, buckets, histogram.total)
+        metric.add_metric(_printable(histogram.labels), buckets, histogram.total)
     yield from found.values()
+
+
+def _printable(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """What an event wrote, fit for a terminal too: ESC → ``�1b;``, and no two become the same."""
+    if all(each.isprintable() and STANDS_IN not in each for each in labels):
+        return labels
+    return tuple("".join(map(_visible, each)) for each in labels)
+
+
+def _visible(each: str) -> str:
+    return each if each.isprintable() and each != STANDS_IN else f"{STANDS_IN}{ord(each):x};"
 
 
 def _metric(name: str, family: Family) -> Any:
@@ -204,79 +220,52 @@ def _processor(partitions: dict[int, PartitionReadings], stats: ProcessorStats) 
     return rows
 
 
-class PortTaken(StreamerError):
-    """The port for /metrics cannot be had."""
+class _Text:
+    """/metrics as text. However many ask, making it costs at most a fifth of a core."""
+
+    _REST = 4  # times as long as it took to make, it stays as it is
+
+    def __init__(
+        self, generate: Callable[[Collector], bytes], kind: str, registry: CollectorRegistry
+    ) -> None:
+        self._generate, self._kind, self._registry = generate, kind, registry
+        self._lock = threading.Lock()
+        self._answer: Answer | None = None
+        self._stale_at = 0.0
+
+    def answer(self) -> Answer:
+        with self._lock:
+            began = time.monotonic()
+            if self._answer is None or began >= self._stale_at:
+                self._answer = Answer(HTTPStatus.OK, self._generate(self._registry), self._kind)
+                ended = time.monotonic()
+                self._stale_at = ended + self._REST * (ended - began)
+            return self._answer
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = 10.0  # a slow client gives its thread back
+def serve(
+    exposition: Exposition,
+    host: str,
+    port: int,
+    health: Check,
+    ready: Check,
+    certificate: Certificate | None = None,
+) -> HttpServer:
+    """Serve /metrics, /healthz and /readyz. Raises CannotServe, which names the cure."""
+    plain = _Text(generate_latest, CONTENT_TYPE_PLAIN_0_0_4, exposition.registry)
+    open_metrics = _Text(openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST, exposition.registry)
 
-    def log_message(self, *arguments: object) -> None:
-        """Scrapes are not news."""
+    def metrics(accept: str) -> Answer:
+        return (open_metrics if "application/openmetrics-text" in accept else plain).answer()
 
-
-class _Server(WSGIServer):
-    """One daemon thread per request: a slow client holds up nobody."""
-
-    daemon_threads = True
-    request_queue_size = 32
-
-    def process_request(self, request: Any, address: Any) -> None:
-        threading.Thread(target=self._answer, args=(request, address), daemon=True).start()
-
-    def _answer(self, request: Any, address: Any) -> None:
-        try:
-            self.finish_request(request, address)
-        except OSError:
-            pass  # the client went away
-        finally:
-            self.shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is not our error."""
+    pages: dict[str, Page] = {
+        "/metrics": metrics,
+        "/healthz": partial(_check, health),
+        "/readyz": partial(_check, ready),
+    }
+    return HttpServer(host, port, pages, certificate)
 
 
-class MetricsServer:
-    """The running HTTP server; ``port`` is the real one where 0 was asked for."""
-
-    def __init__(self, server: WSGIServer) -> None:
-        self._server = server
-        self.port = server.server_port
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def serve(exposition: Exposition, host: str, port: int, health: Check, ready: Check) -> MetricsServer:
-    """Serve /metrics, /healthz and /readyz. Raises PortTaken, which names the cure."""
-    metrics = make_wsgi_app(exposition.registry, disable_compression=True)
-    checks = {"/healthz": health, "/readyz": ready}
-
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "/")
-        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
-            return _answer(start_response, "405 Method Not Allowed", "only GET")
-        if path == "/metrics":
-            answer: Iterable[bytes] = metrics(environ, start_response)
-            return answer
-        if path in checks:
-            fine, why = checks[path]()
-            return _answer(start_response, "200 OK" if fine else "503 Service Unavailable", why)
-        return _answer(start_response, "404 Not Found", "there are /metrics, /healthz and /readyz")
-
-    try:
-        return MetricsServer(make_server(host, port, application, _Server, _Handler))
-    except OSError as error:
-        raise PortTaken(
-            f"cannot serve metrics on {host}:{port} ({error.strerror}): choose another with --metrics-port"
-        ) from error
-
-
-def _answer(start_response: Any, status: str, text: str) -> list[bytes]:
-    body = (text + "\n").encode()
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-    start_response(status, headers)
-    return [body]
+def _check(check: Check, _: str) -> Answer:
+    fine, why = check()
+    return Answer(HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())

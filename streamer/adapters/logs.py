@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import Any
 
 import orjson
@@ -50,9 +51,10 @@ def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 def one_line(text: str) -> str:
     """Nothing in it can begin a line, move a cursor or colour a terminal; cut at ``LONGEST``."""
-    joined = " | ".join(line for line in text.splitlines() if line.strip())
+    joined = " | ".join(line for line in text[: 2 * LONGEST].splitlines() if line.strip())
     safe = "".join(each if each.isprintable() else "�" for each in joined)
-    return safe if len(safe) <= LONGEST else safe[:LONGEST] + "…"
+    whole = len(safe) <= LONGEST and len(text) <= 2 * LONGEST
+    return safe if whole else safe[:LONGEST] + "…"
 
 
 def configure(level: str, form: str) -> None:
@@ -60,6 +62,15 @@ def configure(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    if form == "json":
+        # What nobody catches is to be read by the same machine.
+        sys.excepthook = lambda kind, error, trace: _unforeseen("failed", error)
+        threading.excepthook = lambda fall: _unforeseen("a thread failed", fall.exc_value)
     if level != "debug":
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _unforeseen(what: str, error: BaseException | None) -> None:
+    logging.getLogger("streamer").critical(what, exc_info=error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     ClusterMetadata,
@@ -36,6 +36,18 @@ GRACE = 2.0  # the client's own time-out is to come first: it says what it was
 # Every address refuses: one that is just starting may still come, but nobody should wait long for it.
 REFUSED_SECONDS = 2.0
 _STEP_SECONDS = 0.5
+MAKE_IT = "make it with `streamer topics create`"
+LET_SEE = "let this client Describe them, as `streamer topics acls` says"
+ALLOW_IT = "`streamer topics acls` prints what has to be allowed to whom"
+_NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+# What a client did not get past before anybody could answer, and what helps.
+_AT_THE_DOOR = {
+    KafkaError._AUTHENTICATION: "does not let this client in ({}): check sasl.mechanism, sasl.username and"
+    " sasl.password in the settings' block `kafka`, or STREAMER_KAFKA__SASL_PASSWORD and its like",
+    KafkaError._SSL: "and this client cannot agree on TLS ({}): ssl.ca.location in the settings' block"
+    " `kafka`, or STREAMER_KAFKA__SSL_CA_LOCATION, names the authority that signed the broker's certificate,"
+    " which has to be made out to the name in --bootstrap",
+}
 
 
 class TopicsError(StreamerError):
@@ -169,11 +181,12 @@ def describe(admin_conf: Settings, topics: Topics) -> list[TopicRow]:
     configs = admin.configs(name for name in roles.values() if name in metadata)
     counts = {name: len(metadata[name].partitions) for name in roles.values() if name in metadata}
     unequal = unequal_partitions(topics, counts)
+    hidden = admin.hidden([name for name in roles.values() if name not in metadata])
     rows = []
     for role, name in roles.items():
         if name not in metadata:
-            missing = ("does not exist: make it with `streamer topics create`",)
-            rows.append(TopicRow(role, name, 0, 0, problems=missing))
+            why = f"may not be seen: {LET_SEE}" if name in hidden else f"does not exist: {MAKE_IT}"
+            rows.append(TopicRow(role, name, 0, 0, problems=(why,)))
             continue
         found = metadata[name].partitions
         problems = _differences(role, configs[name])
@@ -204,9 +217,28 @@ def unequal_partitions(topics: Topics, counts: Mapping[str, int]) -> dict[str, s
     }
 
 
+def why_missing(conf: Settings, names: Sequence[str]) -> str:
+    """Why topics are not among those listed, with the cure: nobody made them, or they are hidden from us."""
+    hidden = _Admin(conf).hidden(names)
+    absent = [name for name in names if name not in hidden]
+    parts = [f"topics {', '.join(absent)} are missing: {MAKE_IT.replace('it', 'them')}"] if absent else []
+    if hidden:
+        parts.append(f"topics {', '.join(hidden)} may not be seen: {LET_SEE}")
+    return "; ".join(parts)
+
+
 def existing_topics(conf: Settings) -> dict[str, TopicMetadata]:
     """Every topic of the cluster, by name. Raises TopicsError where no broker answers."""
     return _Admin(conf).metadata()
+
+
+def required_topics(conf: Settings, names: Sequence[str]) -> dict[str, TopicMetadata]:
+    """These topics by name. Raises TopicsError where one is missing or hidden, or no broker answers."""
+    listed = existing_topics(conf)
+    missing = [name for name in names if name not in listed]
+    if missing:
+        raise TopicsError(why_missing(conf, missing))
+    return {name: listed[name] for name in names}
 
 
 def cluster_of(conf: Settings) -> ClusterMetadata:
@@ -240,6 +272,7 @@ class _Admin:
     def __init__(self, conf: Settings) -> None:
         self._bootstrap = str(conf.get("bootstrap.servers", ""))
         self._reason = ""
+        self._door: str | None = None
         self._all_down = False
         settings: dict[str, Any] = {"log_level": 0, **conf, "error_cb": self._note}
         self._client = AdminClient(settings)
@@ -253,12 +286,25 @@ class _Admin:
             except KafkaException as error:
                 self._client.poll(0)  # hands out what the connections had to say
                 patience = REFUSED_SECONDS if self._all_down else TIMEOUT
-                if not _may_pass(error) or time.monotonic() - began > min(patience, TIMEOUT):
+                waited = time.monotonic() - began
+                if not _may_pass(error) or self._door or waited > min(patience, TIMEOUT):
                     raise self._failure(error) from error
 
     def metadata(self) -> dict[str, TopicMetadata]:
         """Topics that exist, by name."""
         return {name: topic for name, topic in self.cluster().topics.items() if topic.error is None}
+
+    def hidden(self, names: Sequence[str]) -> list[str]:
+        """Which of these topics the broker does not want to speak of with this client."""
+        asked = self._client.describe_topics(TopicCollection(list(names))) if names else {}
+        found = []
+        for name, future in asked.items():
+            try:
+                future.result(TIMEOUT + GRACE)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    found.append(name)
+        return found
 
     def create(self, topics: Iterable[NewTopic]) -> set[str]:
         """The names of those that we made; the others were there when the request came."""
@@ -303,19 +349,32 @@ class _Admin:
     def _note(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._all_down = True
-        elif not self._reason:
-            # Without which of librdkafka's connections it was, and how long it took.
-            self._reason = error.str().rpartition("bootstrap: ")[2].partition(" (after")[0]
+            return
+        # Without which of librdkafka's connections it was, and how long it took.
+        reason = error.str().rpartition("bootstrap: ")[2].partition(" (after")[0]
+        if error.code() in _AT_THE_DOOR and self._door is None:
+            self._door = _AT_THE_DOOR[error.code()].format(reason)
+        self._reason = self._reason or reason
 
     def _failure(self, error: KafkaException, about: str = "") -> TopicsError:
         cause = error.args[0]
+        if self._door:
+            return TopicsError(f"the Kafka at {self._bootstrap} {self._door}")
+        if self._all_down and not self._reason:
+            # A port where nobody listens would have been named: this one takes connections and drops them.
+            return TopicsError(
+                f"what listens at {self._bootstrap} closes the connection: `security.protocol` in the"
+                " settings' block `kafka`, or STREAMER_KAFKA__SECURITY_PROTOCOL, has to be what that"
+                " port speaks"
+            )
         if _may_pass(error):
             return TopicsError(
                 f"no Kafka answers at {self._bootstrap} ({self._reason or cause.str()}). Start one with"
                 " `streamer broker`, or name yours with --bootstrap or STREAMER_BOOTSTRAP."
             )
         what = f" ({about})" if about else ""
-        return TopicsError(f"the Kafka at {self._bootstrap} refused{what}: {cause.str()}")
+        cure = f". {ALLOW_IT}" if cause.code() in _NOT_ALLOWED else ""
+        return TopicsError(f"the Kafka at {self._bootstrap} refused{what}: {cause.str().rstrip('.')}{cure}")
 
 
 def _may_pass(error: KafkaException) -> bool:

@@ -1,4 +1,4 @@
-"""``streamer topics``: make the topics, or look at them."""
+"""``streamer topics``: make the topics, look at them, or say who has to be allowed what on them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from streamer import terminal
+from streamer.adapters.rights import Role, commands, rights_of
 from streamer.adapters.topics import create, describe
-from streamer.cli.options import FAILED, Bootstrap, Config, Prefix, Trace, settings_of
+from streamer.cli.options import FAILED, Bootstrap, Config, Group, Prefix, Trace, settings_of
 
 
 def topics_create(
@@ -52,3 +53,50 @@ def topics_describe(
         terminal.console().print(table)
     if any(row.problems for row in rows):
         raise typer.Exit(FAILED)
+
+
+Principals = list[str] | None
+
+
+def topics_acls(
+    producer: Annotated[
+        Principals, typer.Option(help="Who writes predictions and labels: services, `streamer replay`.")
+    ] = None,
+    worker: Annotated[Principals, typer.Option(help="Who runs `streamer worker`.")] = None,
+    viewer: Annotated[
+        Principals, typer.Option(help="Who looks: `streamer alerts`, `status`, `dead-letters list`, ….")
+    ] = None,
+    operator: Annotated[
+        Principals,
+        typer.Option(help="Who mends: `streamer topics create`, `state reset`, …."),
+    ] = None,
+    command_config: Annotated[
+        str, typer.Option(help="The client settings of the one who will run the commands.")
+    ] = "admin.properties",
+    trace: Trace = None,
+    bootstrap: Bootstrap = None,
+    group: Group = None,
+    topic_prefix: Prefix = None,
+    config: Config = None,
+) -> None:
+    """Print the commands that allow each principal the least that it needs; it asks no broker.
+
+    The lines are for Kafka's own kafka-acls.sh, for a cluster with an authorizer. Each option
+    may be repeated; without any, the principals are examples.
+
+        streamer topics acls --worker User:monitor --producer User:shop --producer User:bank
+        streamer topics acls --bootstrap kafka:9093 | sh
+    """
+    settings = settings_of(config, bootstrap=bootstrap, group=group, topic_prefix=topic_prefix, trace=trace)
+    given = {
+        Role.PRODUCER: producer, Role.WORKER: worker, Role.VIEWER: viewer, Role.OPERATOR: operator
+    }  # fmt: skip
+    if not any(given.values()):
+        given = {role: [f"User:streamer-{role}"] for role in Role}
+    for role, principals in given.items():
+        for principal in principals or ():
+            if not principal.partition(":")[2]:
+                raise typer.BadParameter(f"{principal!r} is not TYPE:NAME, as in User:{principal}")
+            rights = rights_of(role, settings.topics, settings.group)
+            for line in commands(rights, principal, settings.bootstrap, command_config):
+                print(line)

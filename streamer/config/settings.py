@@ -16,6 +16,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from streamer.adapters.topics import Topics
@@ -23,6 +25,7 @@ from streamer.config.yaml_text import YamlError, parse_yaml
 
 PREFIX = "STREAMER_"
 CONFIG_VARIABLE = "STREAMER_CONFIG"
+DUPLICATE = "stands here a second time"  # the one thing that is quoted: a key
 BLOCKS = ("kafka", "topic_names")  # settings that are mappings: STREAMER_KAFKA__SASL_USERNAME
 
 # What streamer sets itself, with the setting to use instead or the reason why there is none.
@@ -110,6 +113,8 @@ class Settings(BaseModel):
     partitioner: Literal["murmur2", "crc32"] = "murmur2"
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(8000, ge=0, le=65535)
+    metrics_tls_cert: Path | None = None
+    metrics_tls_key: Path | None = None
     max_series: int = Field(10_000, ge=100)
     commit_interval: float = Field(1.0, gt=0)
     commit_interval_max: float = Field(10.0, gt=0)
@@ -122,6 +127,13 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     kafka: dict[KafkaKey, KafkaValue] = Field(default_factory=dict)
+
+    @field_validator("metrics_tls_key")
+    @classmethod
+    def _of_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key is not None and info.data.get("metrics_tls_cert") is None:
+            raise ValueError("a key alone is of no use: set `metrics_tls_cert` as well")
+        return key
 
     @property
     def topics(self) -> Topics:
@@ -200,7 +212,9 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         raise SettingsError(f"{file}: cannot be read: {error}") from None
     except YamlError as error:
         where = f", line {error.line}" if error.line else ""
-        raise SettingsError(f"{file}{where}: {error}") from None
+        # What the parser quotes may be a password that begins with * or !.
+        said = str(error) if DUPLICATE in str(error) else re.sub(r"'.*'", "…", str(error), flags=re.S)
+        raise SettingsError(f"{file}{where}: {said}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
