@@ -7,6 +7,7 @@ process, each with its own group, registry and port.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import signal
@@ -19,12 +20,14 @@ from streamer.adapters import codec
 from streamer.adapters.commits import Pace
 from streamer.adapters.exposition import Exposition, ProcessorStats, serve
 from streamer.adapters.faust_app import build_app
+from streamer.adapters.http_server import Certificate
 from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership
 from streamer.adapters.readers import Readers
 from streamer.adapters.restore import Restorer
+from streamer.adapters.rights import Role, missing_rights, rights_of
 from streamer.adapters.sources import SourcesError, check_clock, identity_of, topic_ids
-from streamer.adapters.topics import cluster_of, unequal_partitions
+from streamer.adapters.topics import cluster_of, unequal_partitions, why_missing
 from streamer.adapters.transactions import Rooms
 from streamer.config import Settings
 from streamer.domain.objectives import Objectives
@@ -33,6 +36,7 @@ from streamer.home import home
 
 log = logging.getLogger("streamer.app")
 GC_THRESHOLDS = (50_000, 50, 100)
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
 class WorkerError(StreamerError):
@@ -58,19 +62,22 @@ class Worker:
         """
         partitions, identity = await asyncio.to_thread(self._look_at_cluster)
         ownership = self._build(partitions, identity)
+        settings = self.settings
+        tls = settings.metrics_tls_cert and Certificate(settings.metrics_tls_cert, settings.metrics_tls_key)
         server = serve(
             self.exposition,
-            self.settings.metrics_host,
-            self.settings.metrics_port,
+            settings.metrics_host,
+            settings.metrics_port,
             ownership.health,
             ownership.ready,
+            tls or None,
         )
         self._cleanups.append(("metrics server", server.close))
         with tempfile.TemporaryDirectory(prefix="streamer-") as scratch:
             app = build_app(ownership, self.settings.group, self.settings.bootstrap, scratch)
             try:
                 await app.start()
-                log.info("metrics on http://%s:%d/metrics", self.settings.metrics_host, server.port)
+                log.info("metrics on %s/metrics", server.url)
                 return await self._watch(app, ownership, stop, on_ready)
             finally:
                 await self._take_down(app, ownership)
@@ -90,14 +97,17 @@ class Worker:
         listed = cluster_of(self.base)
         missing = [name for name in self.topics.by_role().values() if name not in listed.topics]
         if missing:
-            raise WorkerError(
-                f"topics {', '.join(missing)} are missing at {self.settings.bootstrap}:"
-                " make them with `streamer topics create`"
-            )
+            raise WorkerError(f"{why_missing(self.base, missing)} (Kafka at {self.settings.bootstrap})")
         counts = {name: len(listed.topics[name].partitions) for name in self.topics.by_role().values()}
         unequal = unequal_partitions(self.topics, counts)
         if unequal:
             raise WorkerError("\n".join(f"topic {name} {why}" for name, why in unequal.items()))
+        lacking = missing_rights(self.base, rights_of(Role.WORKER, self.topics, self.settings.group))
+        if lacking:
+            raise WorkerError(
+                f"the Kafka at {self.settings.bootstrap} does not allow this worker: {'; '.join(lacking)}."
+                f" Allow it what `streamer topics acls --worker User:… --group {self.settings.group}` prints"
+            )
         partitions = len(listed.topics[self.topics.predictions].partitions)
         sources = (self.topics.predictions, self.topics.labels)
         admin = admin_of(self.base)
@@ -189,6 +199,20 @@ def _calm_the_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def _keep_the_heap_small() -> None:
+    """Have glibc give large blocks back, and share two heaps among all threads.
+
+    Left alone it keeps what bursts and outgrown dicts leave behind, as much again
+    as the pending predictions themselves. Other systems do without.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return
+    mallopt(M_ARENA_MAX, 2)
+    mallopt(M_MMAP_THRESHOLD, 1 << 20)
+
+
 def run_worker(settings: Settings, objectives: Objectives, on_ready: Callable[[], None] | None = None) -> int:
     """Run one worker until SIGINT or SIGTERM; answers the exit status.
 
@@ -198,6 +222,7 @@ def run_worker(settings: Settings, objectives: Objectives, on_ready: Callable[[]
 
     async def main() -> int:
         _calm_the_collector()
+        _keep_the_heap_small()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

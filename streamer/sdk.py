@@ -371,7 +371,7 @@ class PredictionLogger:
             self._dropped[reason] += 1
             first = self._dropped[reason] == 1
         if first:
-            log.warning("dropped a %s of %s (%s): %s; more are only counted", kind, model, reason, detail)
+            log.warning("dropped a %s of %r (%s): %s; more are only counted", kind, model, reason, detail)
         if self.on_drop is not None:
             try:
                 self.on_drop(Drop(reason, kind, model, prediction_id, detail))

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streamer.adapters.kafka import ClientConfig, close_quietly, reader_config
-from streamer.adapters.topics import TopicsError, existing_topics
+from streamer.adapters.kafka import ClientConfig, close_quietly, log, reader_config
+from streamer.adapters.topics import required_topics
 
 Alert = dict[str, Any]
 
@@ -19,10 +19,7 @@ class AlertLog:
 
     def __init__(self, base: ClientConfig, topic: str) -> None:
         self.topic = topic
-        topics = existing_topics(base)
-        if topic not in topics:
-            raise TopicsError(f"there is no topic {topic}: make it with `streamer topics create`")
-        self._open = set(topics[topic].partitions)
+        self._open = set(required_topics(base, [topic])[topic].partitions)
         # The offsets are ours alone; librdkafka still wants a group's name.
         config = reader_config(base, "streamer.alerts") | {"auto.offset.reset": "earliest"}
         self._consumer = Consumer(config)
@@ -55,10 +52,21 @@ class AlertLog:
                     self._open.discard(message.partition())
                 elif error.fatal():
                     raise KafkaException(error)
-            elif message.value() is not None:
+            elif message.value() is not None and (alert := self._decoded(message)) is not None:
                 at = (message.timestamp()[1], message.partition(), message.offset())
-                found.append((*at, orjson.loads(message.value())))
+                found.append((*at, alert))
         return found
+
+    def _decoded(self, message: Any) -> Alert | None:
+        """None for what no worker wrote: whoever may write to the topic must not keep its readers from it."""
+        try:
+            alert = orjson.loads(message.value())
+        except orjson.JSONDecodeError:
+            alert = None
+        if isinstance(alert, dict):
+            return alert
+        log.warning("%s/%d: offset %d is no alert", self.topic, message.partition(), message.offset())
+        return None
 
     def close(self) -> None:
         close_quietly(self._consumer)
@@ -66,8 +74,8 @@ class AlertLog:
 
 def still_firing(transitions: list[Alert]) -> list[Alert]:
     """The last word of every incident that is not over, oldest incident first."""
-    latest = {alert["fingerprint"]: alert for alert in transitions}
+    latest = {str(alert.get("fingerprint")): alert for alert in transitions}
     return sorted(
-        (alert for alert in latest.values() if alert["status"] != "resolved"),
-        key=lambda alert: str(alert["started_at"]),
+        (alert for alert in latest.values() if alert.get("status") != "resolved"),
+        key=lambda alert: str(alert.get("started_at")),
     )

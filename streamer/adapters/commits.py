@@ -9,9 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from streamer.adapters.custody import Custody
+from streamer.adapters.custody import Custody, log
 from streamer.adapters.exposition import Exposition, ProcessorStats
-from streamer.adapters.kafka import log
 from streamer.adapters.seat import Seat, Standing
 from streamer.adapters.tasks import Tasks
 from streamer.adapters.transactions import Fenced, Unreachable, Unwritable
@@ -111,7 +110,7 @@ class Commits:
         """Step 1. None: our own code failed, the partition is quarantined."""
         assert seat.checkpoint
         assert seat.pipeline
-        seat.dirty = False
+        seat.dirty, seat.unsaved = False, 0
         seat.committed_at = time.monotonic()
         try:
             commit = seat.checkpoint.prepare(seat.pipeline, self.trace)

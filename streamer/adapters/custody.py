@@ -6,13 +6,16 @@ A commit or a restore may outlive its seat: whoever waited for something asks
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from streamer.adapters.exposition import Exposition, ProcessorStats
-from streamer.adapters.kafka import log
 from streamer.adapters.readers import Readers
 from streamer.adapters.seat import Seat, Standing
 from streamer.adapters.transactions import Fenced
+
+# What becomes of our partitions is always told; what every client repeats, seldom (``kafka.log``).
+log = logging.getLogger("streamer.partitions")
 
 
 class Custody:

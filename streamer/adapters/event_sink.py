@@ -9,6 +9,7 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streamer.adapters.kafka import ClientConfig, error_of, log
+from streamer.adapters.topics import ALLOW_IT
 from streamer.errors import StreamerError
 from streamer.home import LIBRDKAFKA_NAMES, Partitioner
 
@@ -89,4 +90,5 @@ class EventSink:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise NotDelivered(f"the broker did not take an event: {self._failure.str()}")
+            cure = f". {ALLOW_IT}" if self._failure.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED else ""
+            raise NotDelivered(f"the broker did not take an event: {self._failure.str()}{cure}")

@@ -148,6 +148,18 @@ def ask(futures: Iterable[Future[Any]], seconds: float = ASK_SECONDS) -> list[An
     return [future.result(max(0.0, deadline - time.monotonic())) for future in futures]
 
 
+def offset_in(answer: Any) -> int:
+    """The offset in what an admin client answers about the end or the beginning of a log.
+
+    Raises:
+        KafkaException: nobody has named one. A leader that is away is answered for with -1001, and no error.
+    """
+    offset = int(answer.offset)
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the leader has not named an offset"))
+    return offset
+
+
 class _Seldom(logging.Filter):
     """While a broker is away, every client says so many times a second: once in a while is enough."""
 

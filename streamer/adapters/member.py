@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from streamer.adapters.kafka import close_quietly, log
 
 Revoked = Callable[[set[int], bool], None]
+HEARTBEATS_IN_DOUBT = 3
 
 
 class Member:
@@ -30,6 +32,7 @@ class Member:
         self._config, self._topics = dict(config), topics
         self._assigned, self._revoked, self._expelled = assigned, revoked, expelled
         self.trouble: str | None = None
+        self._rejoin_at: float | None = None
         self._client = Consumer(self._config)
 
     def join(self) -> None:
@@ -44,15 +47,28 @@ class Member:
         """Serve the group: heartbeats, rebalances. It reads nothing, so what comes back is an error."""
         message = self._client.poll(timeout)
         error = None if message is None else message.error()
-        if error is None:
-            return
-        self.trouble = error.str()
-        log.warning("the group: %s", error.str())
-        if error.fatal():
-            self._expelled(error)
+        if error is not None:
+            self.trouble = error.str()
+            log.warning("the group: %s", error.str())
+            # The client knows what is fatal by its code alone: the flag is for producers.
+            if error.code() == KafkaError._FATAL:
+                self._rejoin_at = None
+                self._expelled(error)
+        if self._rejoin_at is not None and time.monotonic() >= self._rejoin_at:
+            self._renew()
 
     def rejoin(self) -> None:
-        """Leave the group and join it again."""
+        """Leave the group and join it again.
+
+        A static member waits for some heartbeats: was it replaced under its own name, they
+        expel it, while joining at once would throw its heir out.
+        """
+        beat = int(self._config.get("heartbeat.interval.ms", 0)) / 1000
+        static = "group.instance.id" in self._config
+        self._rejoin_at = time.monotonic() + (HEARTBEATS_IN_DOUBT * beat if static else 0.0)
+
+    def _renew(self) -> None:
+        self._rejoin_at = None
         # A new client: a static member that subscribes again under its old one is fenced by itself,
         # for good, as soon as an offset commit of its earlier life fails.
         close_quietly(self._client)
@@ -76,5 +92,6 @@ class Member:
         self._assigned({tp.partition for tp in tps})
 
     def _on_revoke(self, client: Consumer, tps: list[TopicPartition], lost: bool) -> None:
-        client.unassign()
+        # Saved first: this tells the group that they are free, and others are given them at once.
         self._revoked({tp.partition for tp in tps}, lost)
+        client.unassign()

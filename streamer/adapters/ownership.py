@@ -20,11 +20,11 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from streamer.adapters.commits import Commits, Pace, failed
-from streamer.adapters.custody import Custody
+from streamer.adapters.custody import Custody, log
 from streamer.adapters.exposition import Exposition, ProcessorStats
 from streamer.adapters.heads import Heads
 from streamer.adapters.health import Answer, check_alive, check_ready
-from streamer.adapters.kafka import log
+from streamer.adapters.kafka import log as kafka_log
 from streamer.adapters.readers import Chunk, Readers
 from streamer.adapters.recovery import Recovery
 from streamer.adapters.restore import Restorer
@@ -38,6 +38,16 @@ LEAVE_SECONDS = 8.0
 
 class Expelled(Exception):
     """The group will not have this worker back; the message names the cure."""
+
+
+class Repartitioned(Exception):
+    """Somebody has added partitions: models have other homes now, and their state has to move first."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the topics have more partitions than when this worker started, so models have other homes: stop"
+            " all workers, `streamer state export FILE`, then `streamer state import FILE --replace`"
+        )
 
 
 class Ownership:
@@ -124,6 +134,7 @@ class Ownership:
             self.custody.quarantine(seat, failed(seat.number, "processing it", error))
             return
         seat.dirty = True
+        seat.unsaved += len(run.records)
         self.stats.chunks += 1
         busy = self.stats.busy_seconds
         busy[run.partition] = busy.get(run.partition, 0.0) + time.perf_counter() - began
@@ -156,8 +167,10 @@ class Ownership:
     async def end(self) -> None:
         """Commit what there is, leave the group, stop the poll thread. Takes at most some seconds."""
         self.custody.ending = True
+        deadline = time.monotonic() + LEAVE_SECONDS - 1
         try:
-            await self._leave(set(self.seats), keep=False)
+            await self._finish_turn(deadline)
+            await self._leave(set(self.seats), False, deadline)
         finally:
             # From here on no thread waits for a broker any more.
             for seat in list(self.seats.values()):
@@ -169,6 +182,14 @@ class Ownership:
             self.tasks.cancel()
             for each in (self.commits, self.recovery, self.heads):
                 each.close()
+
+    async def _finish_turn(self, deadline: float) -> None:
+        """A rebalance may be at its last commits: cutting them off would leave them to the next owner."""
+        try:
+            await asyncio.wait_for(self._in_turn.acquire(), max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            return
+        self._in_turn.release()
 
     # -- the poll thread's side (readers.Listener) -----------------------------------
 
@@ -262,11 +283,13 @@ class Ownership:
             self.custody.quarantine(
                 seat,
                 f"{self.topics[kind]}/{partition}: the next offset is no longer there ({error.str()}):"
-                " retention has eaten records that were never read, or the topic was made anew. Begin anew"
-                " under another --group, or bring the records back",
+                " retention has eaten records that were never read, or the topic was made anew. Keep what is"
+                " known and go on with what there is: `streamer state export FILE`, then"
+                " `streamer state import FILE --replace --from earliest`. Or begin anew with"
+                f" `streamer state reset --partition {partition}`",
             )
         else:
-            log.warning("%s/%d: %s", self.topics[kind], partition, error)
+            kafka_log.warning("%s/%d: %s", self.topics[kind], partition, error)
 
     def _unstarted(self, partition: int, epoch: int, error: KafkaError) -> None:
         seat = self._current(partition, epoch)
@@ -285,6 +308,9 @@ class Ownership:
             if self.custody.ending:
                 return
             log.info("assigned partitions %s", sorted(partitions))
+            if max(partitions, default=0) >= self.partitions:
+                self.tasks.crash("the group's member", Repartitioned())
+                return
             self._joined, self.custody.rejoining = True, False
             self.custody.forget_kept(set(self.custody.kept) - partitions)
             for number in sorted(partitions):
@@ -307,18 +333,19 @@ class Ownership:
                 self.custody.forget_kept()
             else:
                 # Who leaves the group comes back as somebody else: others may have had it meanwhile.
-                await self._leave(mine, keep=not self.custody.rejoining)
+                keep = not self.custody.rejoining
+                await self._leave(mine, keep, time.monotonic() + LEAVE_SECONDS - 1)
             for number in partitions & set(self.seats):
                 self.custody.forget(self.seats[number])
 
-    async def _leave(self, numbers: set[int], keep: bool) -> None:
+    async def _leave(self, numbers: set[int], keep: bool, deadline: float) -> None:
         """One last commit of each, side by side; those that made it may keep their memory."""
         seats = [seat for number in numbers if (seat := self.seats[number]).standing is Standing.LIVE]
         for seat in seats:
             seat.standing = Standing.LEAVING
         work = [self.tasks.spawn(self.commits.last(seat)) for seat in seats]
         if work:
-            await asyncio.wait(work, timeout=LEAVE_SECONDS - 1)
+            await asyncio.wait(work, timeout=max(0.0, deadline - time.monotonic()))
         for seat, task in zip(seats, work, strict=True):
             saved = task.done() and not task.cancelled() and task.exception() is None and task.result()
             if saved and keep and self.custody.holds(seat) and seat.standing is Standing.LEAVING:

@@ -35,6 +35,7 @@ MEMBER_EVERY = 0.05
 HOARDS_SECONDS = 5.0  # a partition may wait for its other topic that long before it is paused,
 PRESSED_SECONDS = 1.0  # or that long while less than half of the credit is left
 OVERDRAFT = 4
+KNOW_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class Readers(threading.Thread):
     def run(self) -> None:
         try:
             self._member.join()
+            self._get_to_know_topics()
             while not self._stopping.is_set():
                 self._turn()
         except BaseException as error:
@@ -140,6 +142,11 @@ class Readers(threading.Thread):
             self._member.close()
             for client in self._readers:
                 close_quietly(client)
+
+    def _get_to_know_topics(self) -> None:
+        """A client looks for a topic that it has never met once a second only: so long nothing would come."""
+        for client, topic in zip(self._readers, self.topics, strict=True):
+            self._guard(partial(client.list_topics, topic, KNOW_SECONDS))
 
     def _turn(self) -> None:
         self.alive_at = now = time.monotonic()
@@ -152,7 +159,7 @@ class Readers(threading.Thread):
         self._read_some()
 
     @staticmethod
-    def _guard(call: Callable[[], None]) -> None:
+    def _guard(call: Callable[[], Any]) -> None:
         try:
             call()
         except KafkaException as error:

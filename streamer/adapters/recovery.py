@@ -10,9 +10,9 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from streamer.adapters.commits import Commits, failed
-from streamer.adapters.custody import Custody
+from streamer.adapters.custody import Custody, log
 from streamer.adapters.exposition import Exposition, ProcessorStats
-from streamer.adapters.kafka import log
+from streamer.adapters.kafka import log as kafka_log
 from streamer.adapters.restore import Restored, Restorer
 from streamer.adapters.seat import Seat, Standing
 from streamer.adapters.tasks import Tasks
@@ -107,7 +107,7 @@ class Recovery:
             except (UntrustedState, Unwritable) as error:
                 self.custody.quarantine(seat, str(error))
             except (Unreachable, Fenced, KafkaException) as error:
-                log.warning("partition %d: %s; trying again", seat.number, error)
+                kafka_log.warning("partition %d: %s; trying again", seat.number, error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except Exception as error:

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask
+from streamer.adapters.kafka import (
+    ASK_SECONDS,
+    ClientConfig,
+    admin_of,
+    ask,
+    close_quietly,
+    offset_in,
+    reader_config,
+)
 from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, read_state
 from streamer.checkpoint import Checkpoint, Codec, UntrustedState
 from streamer.domain.objectives import Objectives
@@ -109,11 +117,11 @@ class Restorer:
         for each, future in answers.items():
             try:
                 [answer] = ask([future])
+                found[at[each]] = offset_in(answer)
             except KafkaException:
                 continue
             except TimeoutError:
                 break  # they were asked together: the others will not answer either
-            found[at[each]] = int(answer.offset)
         return found
 
     def _beginning(self, number: int) -> list[int]:
@@ -123,10 +131,10 @@ class Restorer:
         try:
             answers = admin.list_offsets(asked, request_timeout=ASK_SECONDS)
             ask(answers.values())
+            found = {at.topic: offset_in(future.result()) for at, future in answers.items()}
         except (KafkaException, TimeoutError) as error:
             why = error or "no answer"
             raise Unreachable(f"partition {number}: the oldest offsets: {why}") from error
-        found = {at.topic: int(future.result().offset) for at, future in answers.items()}
         return [found[topic] for topic in self.topics]
 
 
@@ -136,9 +144,14 @@ def commit_seen_by_group(base: ClientConfig, group: str, topic: str, number: int
     Raises:
         KafkaException, TimeoutError: no answer.
     """
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number)])
-    admin = admin_of(base)  # held: a client that is collected cancels what it was asked
-    [found] = ask(admin.list_consumer_group_offsets([asked], request_timeout=ASK_SECONDS).values())
-    offsets = found.topic_partitions
-    metadata = (offsets[0].metadata if offsets else None) or ""
+    # Not by an admin client: librdkafka 2.16 crashes the process where that meets a coordinator that is
+    # still loading, or has moved. A consumer that subscribes to nothing is no member of the group.
+    client = Consumer(reader_config(base, group))
+    try:
+        [found] = client.committed([TopicPartition(topic, number)], ASK_SECONDS)
+    finally:
+        close_quietly(client)
+    if found.error is not None:
+        raise KafkaException(found.error)
+    metadata = found.metadata or ""
     return int(metadata) if metadata.isdigit() else None

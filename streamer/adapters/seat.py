@@ -18,6 +18,7 @@ from streamer.pipeline import Pipeline, Poison
 
 IDLE_COMMIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.2
+BURST_RECORDS = 1_000
 FRESH_SECONDS = 10.0
 POISONS = 10
 HEALTHY_RECORDS = 1_000
@@ -56,6 +57,7 @@ class Seat:
         self.committed_at = time.monotonic()
         self.commit_cost = 0.0
         self.dirty = False
+        self.unsaved = 0
         self.skip: set[tuple[int, int]] = set()
         self.poisons = 0
         self._poison = (0, -1)
@@ -159,7 +161,11 @@ class Seat:
         return self.pipeline is not None and bool(self.pipeline.effects.alerts)
 
     def due(self, now: float, shortest: float, interval: float, many: int = 10_000) -> bool:
-        """Is it time to commit? Seconds between two: ``interval``, ``shortest`` once the traffic pauses."""
+        """Is it time to commit?
+
+        Seconds between two: ``interval``, ``shortest`` once the traffic pauses. What
+        a burst has left behind is saved as soon as it is over.
+        """
         if self.standing is not Standing.LIVE or self.commit is not None or self.pipeline is None:
             return False
         if len(self.pipeline.effects) >= many or self.urgent:
@@ -168,6 +174,8 @@ class Seat:
         if not self.dirty:
             return waited >= IDLE_COMMIT_SECONDS
         resting = now - self.moved_at >= min(shortest, PAUSE_SECONDS) and self.at_head
+        if resting and self.unsaved >= BURST_RECORDS:
+            return True
         return waited >= (shortest if resting else interval)
 
     # -- poison -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from streamer.adapters.alert_log import Alert, AlertLog, still_firing
 from streamer.adapters.kafka import ClientConfig, admin_of, ask
 from streamer.adapters.restore import commit_seen_by_group
 from streamer.adapters.sources import identity_of, topic_ids
-from streamer.adapters.topics import Topics, TopicsError, existing_topics
+from streamer.adapters.topics import Topics, TopicsError, required_topics
 from streamer.adapters.transactions import Unreachable, read_state
 from streamer.checkpoint import Checkpoint, UntrustedState
 
@@ -61,11 +61,8 @@ def read_status(base: ClientConfig, group: str, topics: Topics) -> Status:
         TopicsError, SourcesError: no broker, or topics are missing; the message names the cure.
     """
     admin = admin_of(base)
-    listed = existing_topics(base)
     wanted = (topics.predictions, topics.labels, topics.state, topics.alerts)
-    missing = [name for name in wanted if name not in listed]
-    if missing:
-        raise TopicsError(f"topics {', '.join(missing)} are missing: make them with `streamer topics create`")
+    listed = required_topics(base, wanted)
     numbers = sorted(listed[topics.predictions].partitions)
     try:
         begins = _offsets(admin, topics, numbers, OffsetSpec.earliest())
@@ -130,7 +127,10 @@ def _gone(topics: Topics, number: int, at: tuple[int, int], begin: tuple[int, in
         if position < oldest:
             return (
                 f"partition {number}: offset {position} of {name} comes next, the oldest there is {oldest}:"
-                " retention has eaten records that were never read. Begin anew under another --group"
+                " retention has eaten records that were never read. Keep what is known and go on with what"
+                " there is: `streamer state export FILE`, then"
+                " `streamer state import FILE --replace --from earliest`. Or begin anew with"
+                f" `streamer state reset --partition {number}`"
             )
     return None
 

@@ -33,6 +33,7 @@ from streamer.adapters.kafka import (
     ask,
     error_of,
     log,
+    offset_in,
     producer_config,
     reader_config,
     verdict_of,
@@ -266,7 +267,7 @@ class _Patience:
 
 def _drain(consumer: Consumer, live: dict[bytes, bytes], target: int) -> bool:
     """Apply a batch of records; True at the end of the partition, not before ``target``."""
-    messages: list[Any] = consumer.consume(10_000, 0.2)
+    messages: list[Any] = consumer.consume(10_000, 0.02)
     for message in messages:
         error = message.error()
         if error is None:
@@ -296,6 +297,6 @@ def _last_stable_offset(base: ClientConfig, topic: str, partition: int, patience
                 request_timeout=ASK_SECONDS,
             )
             [found] = ask(futures.values())
-            return int(found.offset)
+            return offset_in(found)
         except (KafkaException, TimeoutError) as error:
             patience.check(f"no end offset ({error or 'no answer'})", RETRY_SECONDS)

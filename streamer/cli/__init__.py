@@ -7,17 +7,20 @@ line or a setting cannot be used; 130 ended by Ctrl-C.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from streamer import __version__, terminal
+from streamer.cli.dead_letters import dead_letters_list, dead_letters_redrive, dead_letters_show
 from streamer.cli.local import broker, demo
 from streamer.cli.options import FAILED, INTERRUPTED, UNUSABLE
-from streamer.cli.topics import topics_create, topics_describe
+from streamer.cli.state import state_export, state_import, state_reset, state_show
+from streamer.cli.topics import topics_acls, topics_create, topics_describe
 from streamer.cli.traffic import replay
 from streamer.cli.watch import alerts, status
 from streamer.cli.worker import check, worker
@@ -49,9 +52,25 @@ over a variable, a variable over the file.""",
 topics_app = typer.Typer(no_args_is_help=True, help="Make the topics, or look at them.")
 topics_app.command("create")(topics_create)
 topics_app.command("describe")(topics_describe)
+topics_app.command("acls")(topics_acls)
+
+state_app = typer.Typer(no_args_is_help=True, help="What workers restart from: look at it, mend it, move it.")
+state_app.command("show")(state_show)
+state_app.command("reset")(state_reset)
+state_app.command("export")(state_export)
+state_app.command("import")(state_import)
+
+dead_letters_app = typer.Typer(
+    no_args_is_help=True, help="Records that could not be used: look at them, send them back."
+)
+dead_letters_app.command("list")(dead_letters_list)
+dead_letters_app.command("show")(dead_letters_show)
+dead_letters_app.command("redrive")(dead_letters_redrive)
 
 app.command()(broker)
 app.add_typer(topics_app, name="topics")
+app.add_typer(state_app, name="state")
+app.add_typer(dead_letters_app, name="dead-letters")
 for command in (worker, check, replay, alerts, status, demo):
     app.command()(command)
 
@@ -86,7 +105,13 @@ def main() -> NoReturn:
         _fail(error, FAILED)
     except KafkaException as error:
         cause = error.args[0]
-        _fail(f"Kafka: {cause.str() if hasattr(cause, 'str') else cause}", FAILED)
+        if not isinstance(cause, KafkaError):
+            _fail(f"Kafka: {cause}", FAILED)
+        if cause.code() == KafkaError._INVALID_ARG:
+            # A value is not repeated: it may be a secret that went to the wrong variable.
+            why = re.sub(r"value \".*?\" for", "value for", cause.str(), flags=re.S)
+            _fail(f"the client settings (`kafka`, STREAMER_KAFKA__…) cannot be used: {why}", UNUSABLE)
+        _fail(f"Kafka: {cause.str()}", FAILED)
     except BrokenPipeError:
         # Whoever read our output has enough: `streamer alerts | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -103,5 +128,5 @@ def main() -> NoReturn:
 def _fail(error: object, status: int) -> NoReturn:
     out = terminal.console(stderr=True)
     for line in str(error).splitlines() or [repr(error)]:
-        out.print(f"streamer: {line}", markup=False)
+        out.print(f"streamer: {terminal.clean(line)}", markup=False)
     sys.exit(status)

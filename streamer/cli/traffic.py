@@ -10,7 +10,7 @@ import typer
 
 from streamer import terminal
 from streamer.adapters.event_sink import EventSink
-from streamer.adapters.topics import describe
+from streamer.adapters.topics import required_topics
 from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Prefix, interruptible, settings_of
 from streamer.config.durations import parse_duration
 from streamer.replay import Plan, play
@@ -77,7 +77,7 @@ def replay(
         limit=limit,
     )
     names = settings.topics
-    describe(settings.client_config(), names)
+    required_topics(settings.client_config(), (names.predictions, names.labels))
     sink = EventSink(settings.client_config(), names.predictions, names.labels, settings.partitioner)
     out = terminal.console(stderr=True)
     with interruptible() as stopped, terminal.progress_bar(out) as bar:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from streamer import terminal
@@ -38,10 +37,10 @@ def alerts(
     out = terminal.console()
 
     def show(alert: dict[str, Any]) -> None:
-        if model is not None and alert["model"] != model:
+        if model is not None and alert.get("model") != model:
             return
         if as_json:
-            print(orjson.dumps(alert).decode(), flush=True)
+            print(terminal.json_line(alert), flush=True)
         else:
             out.print(terminal.alert_line(alert))
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import generate_latest
 
-from streamer.adapters.exposition import Exposition, PortTaken, ProcessorStats, serve
+from streamer.adapters.exposition import Exposition, ProcessorStats, serve
+from streamer.adapters.http_server import CannotServe
 from streamer.adapters.metric_names import MODEL, PROCESSOR
 from streamer.adapters.scrape import Scrape, fetch
 from streamer.domain.objectives import Objectives
@@ -97,5 +98,5 @@ def test_health_and_readiness_are_answers_with_reasons(url: str) -> None:
 
 def test_a_port_that_is_taken_is_an_error_that_names_the_cure(url: str) -> None:
     port = int(url.rpartition(":")[2])
-    with pytest.raises(PortTaken, match="--metrics-port"):
+    with pytest.raises(CannotServe, match="--metrics-port"):
         serve(exposed(), "127.0.0.1", port, lambda: (True, ""), lambda: (True, ""))

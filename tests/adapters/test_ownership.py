@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from streamer.adapters.custody import Custody
+from streamer.adapters.ownership import Repartitioned
 from streamer.adapters.seat import Standing
 from streamer.adapters.transactions import Fenced
 from streamer.checkpoint import UntrustedState
@@ -38,6 +39,16 @@ async def in_the_middle_of_a_commit(bench: Bench) -> Any:
     await settle()
     assert bench.seats[0].commit is not None
     return writer
+
+
+def test_a_worker_stops_where_somebody_has_added_partitions() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.assign(0)
+        await bench.assign(0, bench.ownership.partitions)
+        assert isinstance(bench.ownership.crashed, Repartitioned)
+        assert list(bench.seats) == [0], "models may have other homes now: nothing of it is taken"
+
+    with_bench(scenario)
 
 
 # -- a seat that is no longer ours does nothing -----------------------------------------------
@@ -353,5 +364,36 @@ def test_the_end_of_the_worker_gives_every_thread_up() -> None:
         assert len(seats) == 3
         await bench.ownership.end()
         assert all(seat.gone.is_set() for seat in seats)
+
+    with_bench(scenario)
+
+
+def test_what_becomes_of_partitions_is_told_every_time_however_often_it_happens(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        for _ in range(2):
+            await bench.assign(0)
+            await bench.revoke(0, lost=True)
+
+    with caplog.at_level("INFO"):
+        with_bench(scenario)
+    for said in ("assigned partitions [0]", "lost partitions [0]"):
+        assert caplog.messages.count(said) == 2
+
+
+def test_a_worker_that_ends_in_the_middle_of_a_rebalance_lets_its_last_commits_be() -> None:
+    async def scenario(bench: Bench) -> None:
+        writer = await in_the_middle_of_a_commit(bench)
+        seat = bench.seats[0]
+        revoked = asyncio.ensure_future(bench.ownership._revoked({0}, False))
+        await settle()
+        ended = asyncio.ensure_future(bench.ownership.end())
+        await settle()
+        assert not seat.gone.is_set(), "its commit is still under way"
+        writer.gate.set()
+        await asyncio.gather(revoked, ended)
+        assert seat.gone.is_set()
+        assert len(writer.written) == 1
 
     with_bench(scenario)

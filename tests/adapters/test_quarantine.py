@@ -126,8 +126,9 @@ def test_a_partition_that_cannot_be_trusted_stops_no_other(
         assert why in message
         site.feed(1)
         worker.until_consumed(1, site.written[1])
+        quarantined = (False, "partitions quarantined: [0]")
+        worker.until(lambda found: found.ready() == quarantined, "the brokers have answered")
         assert worker.ownership is not None
-        assert worker.ownership.ready() == (False, "partitions quarantined: [0]")
         assert worker.ownership.seats[0].standing is Standing.QUARANTINED
         assert worker.ownership.crashed is None
     assert worker.status == 0

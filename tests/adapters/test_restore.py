@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, 
 from streamer.checkpoint import Commit, OutRecord
 from streamer.domain.objectives import Objectives
 from tests.conftest import TopicsFactory
+from tests.deadline import wait_until
 
 NOBODY = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
@@ -56,4 +59,43 @@ def test_ends_are_told_of_the_partitions_that_answer(bootstrap: str, topics: Top
     writer.write(Commit(1, [OutRecord("alerts", b"a", b"b")], (0, 0), 1, 1))
     asked = restorer(base, (names.predictions, names.alerts))
     # One record and the marker that commits it; partition 7 does not exist.
-    assert asked.ends([0, 1, 7]) == {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 2}
+    # The coordinator answers a commit before its marker is in every log.
+    expected = {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 2}
+    wait_until(lambda: asked.ends([0, 1, 7]) == expected, 30, "the commit is in the log")
+
+
+class Headless:
+    """An admin client that meets a leader which is away: it answers -1001 for its partition, and no error."""
+
+    def __init__(self, away: int) -> None:
+        self.away = away
+
+    def list_offsets(self, asked: dict[Any, Any], **_: Any) -> dict[Any, Future[Any]]:
+        answers: dict[Any, Future[Any]] = {at: Future() for at in asked}
+        for at, future in answers.items():
+            future.set_result(SimpleNamespace(offset=-1001 if at.partition == self.away else 7))
+        return answers
+
+
+@pytest.fixture
+def headless(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (restore, transactions):
+        monkeypatch.setattr(module, "admin_of", lambda base: Headless(1))
+
+
+@pytest.mark.usefixtures("headless")
+def test_a_state_is_never_read_to_an_end_that_no_leader_named() -> None:
+    with pytest.raises(Unreachable, match="no end offset"):
+        read_state(NOBODY, "g", "state", 1, seconds=0.2)
+
+
+@pytest.mark.usefixtures("headless")
+def test_a_first_read_never_begins_at_an_offset_that_no_leader_named() -> None:
+    assert restorer(NOBODY)._beginning(0) == [7, 7]
+    with pytest.raises(Unreachable, match="oldest offsets"):
+        restorer(NOBODY)._beginning(1)
+
+
+@pytest.mark.usefixtures("headless")
+def test_an_end_that_no_leader_named_is_no_end() -> None:
+    assert restorer(NOBODY).ends([0, 1]) == {(0, 0): 7, (1, 0): 7}

@@ -9,7 +9,14 @@ import pytest
 
 from streamer.adapters import codec
 from streamer.adapters.readers import Chunk
-from streamer.adapters.seat import FRESH_SECONDS, HEALTHY_RECORDS, IDLE_COMMIT_SECONDS, POISONS, Seat
+from streamer.adapters.seat import (
+    BURST_RECORDS,
+    FRESH_SECONDS,
+    HEALTHY_RECORDS,
+    IDLE_COMMIT_SECONDS,
+    POISONS,
+    Seat,
+)
 from streamer.checkpoint import Checkpoint
 from streamer.domain.objectives import ModelSpec, Objectives
 from streamer.domain.partition import Partition
@@ -109,6 +116,15 @@ def test_a_commit_waits_for_its_interval_but_not_longer_than_the_work_lasts(seat
     seat.dirty = False
     assert not seat.due(begin + 10.0, 1.0, 10.0)
     assert seat.due(begin + IDLE_COMMIT_SECONDS, 1.0, 10.0)
+
+
+def test_what_a_burst_leaves_behind_is_saved_as_soon_as_it_is_over(seat: Seat) -> None:
+    begin = seat.committed_at = seat.moved_at = time.monotonic()
+    seat.dirty, seat.unsaved = True, BURST_RECORDS - 1
+    assert not seat.due(begin + 0.3, 1.0, 10.0), "a trickle waits for the interval"
+    seat.unsaved += 1
+    assert seat.due(begin + 0.3, 1.0, 10.0)
+    assert not seat.due(begin + 0.1, 1.0, 10.0), "it may go on"
 
 
 def test_poison_now_and_then_is_forgiven_and_one_after_another_is_not(seat: Seat) -> None:

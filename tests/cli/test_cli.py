@@ -25,8 +25,9 @@ from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
 from tests.e2e.worker_process import WorkerProcess
 
-COMMANDS = ["broker", "topics", "topics create", "topics describe", "worker", "check", "replay", "alerts",
-            "status", "demo"]  # fmt: skip
+COMMANDS = ["broker", "topics", "topics create", "topics describe", "topics acls", "worker", "check",
+            "replay", "alerts", "status", "demo", "state", "state show", "state reset", "state export",
+            "state import"]  # fmt: skip
 
 
 def streamer(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +73,11 @@ def test_every_command_explains_itself(command: str) -> None:
 
 @pytest.mark.parametrize(
     "callback",
-    [each.callback for each in (*cli.app.registered_commands, *cli.topics_app.registered_commands)],
+    [
+        each.callback
+        for group in (cli.app, cli.topics_app, cli.state_app)
+        for each in group.registered_commands
+    ],
 )
 def test_each_example_of_the_help_stands_on_a_line_of_its_own(callback: Callable[..., Any]) -> None:
     name = callback.__name__.replace("_", " ")

@@ -26,9 +26,18 @@ COMMON = {
     "--group": {"worker", "status"},
     "--log-level": {"worker"},
 }
+STATE = {"state show", "state reset", "state export", "state import"}
+COMMON["--bootstrap"] |= STATE
+COMMON["--group"] |= STATE
+DEAD_LETTERS = {"dead-letters list", "dead-letters show", "dead-letters redrive"}
+COMMON["--bootstrap"] |= DEAD_LETTERS
+COMMON["--group"] |= {"dead-letters redrive"}
 COMMON |= {"--topic-prefix": COMMON["--bootstrap"], "--config": COMMON["--bootstrap"]}
 COMMON |= {"--log-format": COMMON["--log-level"]}
 EVERYWHERE = {"--help", "-h"}
+COMMON["--bootstrap"] |= {"topics acls"}
+COMMON["--group"] |= {"topics acls"}
+GROUPS = {"", *(each.name for each in app.registered_groups)}
 
 
 @cache
@@ -45,7 +54,7 @@ def _walk(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
 
 
 def runnable() -> dict[str, set[str]]:
-    return {name: options for name, options in commands().items() if name not in ("", "topics")}
+    return {name: options for name, options in commands().items() if name not in GROUPS}
 
 
 def command_of(words: list[str]) -> str:

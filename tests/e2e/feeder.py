@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Producer
 
 from streamer.adapters.topics import Topics
 from tests.e2e.traffic import Written
 
-Source = Callable[[Callable[[int], bool]], Iterator[Written]]
+Source = Callable[[Callable[[int], bool]], Iterable[Written]]
 
 
 class Feeder:
@@ -27,6 +27,7 @@ class Feeder:
             {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
         )
         self.rate, self.sent = rate, 0
+        self.by_kind = [0, 0]
         self._enough, self._abandoned = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
         self._events = source(lambda made: made < least or not self._enough.is_set())
@@ -40,6 +41,7 @@ class Feeder:
                 if not self._put(*event):
                     return
                 self.sent += 1
+                self.by_kind[event[0]] += 1
                 if self.sent % 500 == 0:
                     self.producer.poll(0)
                     self._abandoned.wait(began + self.sent / self.rate - time.monotonic())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -64,6 +65,39 @@ def aborted(bootstrap: str, topic: str, partition: int) -> int:
     return len(everything) - len(committed(bootstrap, topic, partition))
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the topics hold of one partition: records, the decoded commits of the trace, the live state."""
+
+    trace: list[dict[str, Any]]
+    sources: tuple[list[Any], list[Any]]
+    alerts: list[Any]
+    reports: list[Any]
+    dead_letters: list[Any]
+    state: dict[bytes, bytes]
+
+
+def gather(bootstrap: str, names: Topics, partition: int) -> Evidence:
+    """Read everything there is about one partition."""
+    assert names.trace
+    trace = [orjson.loads(record.value()) for record in committed(bootstrap, names.trace, partition)]
+    gaps: tuple[list[Unreadable], list[Unreadable]] = ([], [])
+    for commit in trace:
+        for kind, *gap in commit.get("unreadable", ()):
+            gaps[kind].append(Unreadable(*gap))
+    return Evidence(
+        trace,
+        (
+            committed(bootstrap, names.predictions, partition, gaps[0]),
+            committed(bootstrap, names.labels, partition, gaps[1]),
+        ),
+        committed(bootstrap, names.alerts, partition),
+        committed(bootstrap, names.reports, partition),
+        committed(bootstrap, names.dead_letters, partition),
+        read_state({"bootstrap.servers": bootstrap}, "tests", names.state, partition),
+    )
+
+
 class Oracle:
     """Replays the recorded order of one partition through a pipeline that nothing ever interrupts.
 
@@ -72,9 +106,9 @@ class Oracle:
     """
 
     def __init__(
-        self, bootstrap: str, names: Topics, partition: int, partitions: int, objectives: Objectives
+        self, evidence: Evidence, names: Topics, partition: int, partitions: int, objectives: Objectives
     ) -> None:
-        self.bootstrap, self.names, self.partition = bootstrap, names, partition
+        self.evidence, self.names, self.partition = evidence, names, partition
         self.objectives, self.partitions = objectives, partitions
         self.commits = 0
         self.pipeline = self._build()
@@ -86,21 +120,9 @@ class Oracle:
 
     def replay(self) -> Oracle:
         """Take every record in the traced order; the commits must be numbered without a gap or a repeat."""
-        assert self.names.trace
-        trace = [
-            orjson.loads(record.value())
-            for record in committed(self.bootstrap, self.names.trace, self.partition)
-        ]
-        gaps: tuple[list[Unreadable], list[Unreadable]] = ([], [])
-        for commit in trace:
-            for kind, *gap in commit.get("unreadable", ()):
-                gaps[kind].append(Unreadable(*gap))
-        sources = [
-            committed(self.bootstrap, topic, self.partition, gaps[kind])
-            for kind, topic in enumerate((self.names.predictions, self.names.labels))
-        ]
+        sources = self.evidence.sources
         at = [0, 0]
-        for commit in trace:
+        for commit in self.evidence.trace:
             self.commits += 1
             assert commit["commit"] == self.commits, "a commit is missing, or is there twice"
             for kind, count in commit["order"]:
@@ -116,22 +138,20 @@ class Oracle:
 
     def judge(self) -> dict[str, Any]:
         """Compare state, alerts, reports and dead letters with what the topics hold; answers the facts."""
-        written = committed(self.bootstrap, self.names.alerts, self.partition)
-        expected = [codec.encode_json(alert) for alert in self.effects.alerts]
-        assert [message.value() for message in written] == expected
-        reports = committed(self.bootstrap, self.names.reports, self.partition)
-        assert [orjson.loads(message.value())["alert_id"] for message in reports] == [
-            alert["alert_id"] for alert in self.effects.alerts
-        ]
-        dead = committed(self.bootstrap, self.names.dead_letters, self.partition)
-        assert [(dict(m.headers())["reason"].decode(), m.value()) for m in dead] == [
-            (letter.reason.value, _bytes(letter.record.value())) for letter in self.effects.dead_letters
-        ]
-        raw = read_state({"bootstrap.servers": self.bootstrap}, "tests", self.names.state, self.partition)
-        restored = Checkpoint(codec, {}).restore(raw, self._build, None)
+        evidence, alerts = self.evidence, self.effects.alerts
+        assert [message.value() for message in evidence.alerts] == list(map(codec.encode_json, alerts))
+        told = [orjson.loads(message.value())["alert_id"] for message in evidence.reports]
+        assert told == [alert["alert_id"] for alert in alerts]
+        assert [
+            (dict(letter.headers())["reason"].decode(), letter.value()) for letter in evidence.dead_letters
+        ] == [(letter.reason.value, _bytes(letter.record.value())) for letter in self.effects.dead_letters]
         found = facts(self.pipeline)
-        assert facts(restored) == found
+        assert facts(self.restored()) == found
         return found
+
+    def restored(self) -> Pipeline:
+        """What the next owner would begin with."""
+        return Checkpoint(codec, {}).restore(self.evidence.state, self._build, None)
 
 
 def _bytes(value: Any) -> bytes:

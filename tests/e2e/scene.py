@@ -11,7 +11,7 @@ from streamer.adapters.topics import Topics
 from streamer.config import parse_objectives
 from tests.deadline import wait_until
 from tests.e2e.feeder import Feeder
-from tests.e2e.oracle import Oracle, identities_hold
+from tests.e2e.oracle import Oracle, gather, identities_hold
 from tests.e2e.traffic import OBJECTIVES, Written, traffic
 from tests.e2e.worker_process import WorkerProcess
 
@@ -19,12 +19,22 @@ Alert = dict[str, Any]
 
 
 class Scene:
-    """Whatever it started is gone after ``close``, frozen or not."""
+    """Whatever it started is gone after ``close``, frozen or not.
+
+    ``through``: where the workers find their brokers, if not at ``bootstrap`` like everybody else.
+    """
 
     def __init__(
-        self, bootstrap: str, names: Topics, partitions: int, scratch: Path, objectives: str = OBJECTIVES
+        self,
+        bootstrap: str,
+        names: Topics,
+        partitions: int,
+        scratch: Path,
+        objectives: str = OBJECTIVES,
+        through: str | None = None,
     ) -> None:
         self.bootstrap, self.names, self.partitions = bootstrap, names, partitions
+        self.through = through or bootstrap
         self.base = {"bootstrap.servers": bootstrap}
         self.prefix = names.predictions.removesuffix("predictions")
         self.group = f"{self.prefix}group"
@@ -37,15 +47,15 @@ class Scene:
     def start(self, **settings: str) -> WorkerProcess:
         """One more worker, which commits often. ``settings`` as of ``WorkerProcess``."""
         settings = {"commit_interval": "0.1", "commit_share": "0.5", **settings}
-        worker = WorkerProcess(self.bootstrap, self.prefix, self.scratch, self.file, **settings)
+        worker = WorkerProcess(self.through, self.prefix, self.scratch, self.file, **settings)
         self.workers.append(worker)
         return worker
 
-    def feed(self, least: int, rate: int) -> Feeder:
-        """Records of all kinds, at ``rate`` a second, until ``finish``."""
+    def feed(self, least: int, rate: int, **how: int) -> Feeder:
+        """Records of all kinds, at ``rate`` a second, until ``finish``. ``how``: as of ``traffic``."""
 
         def source(more: Callable[[int], bool]) -> Iterable[Written]:
-            return traffic(more, self.partitions)
+            return traffic(more, self.partitions, **how)
 
         feeder = Feeder(self.bootstrap, self.names, source, least, rate)
         self.feeders.append(feeder)
@@ -84,16 +94,19 @@ class Scene:
             return list(pool.map(self._judge, numbers))
 
     def _judge(self, number: int) -> Oracle:
-        oracle = Oracle(self.bootstrap, self.names, number, self.partitions, self.objectives).replay()
+        evidence = gather(self.bootstrap, self.names, number)
+        oracle = Oracle(evidence, self.names, number, self.partitions, self.objectives).replay()
         assert identities_hold(oracle.judge())
         return oracle
 
-    def close(self) -> None:
+    def close(self, tell: bool = True) -> None:
+        """``tell``: what the workers said; pytest shows it where the test failed."""
         for feeder in self.feeders:
             feeder.abandon()
         for worker in self.workers:
             worker.kill()
-            print(f"--- {worker.log.name}\n{worker.said()}")  # pytest shows it where the test failed
+            if tell:
+                print(f"--- {worker.log.name}\n{worker.said()}")
 
 
 def alerts_of(oracles: Iterable[Oracle]) -> list[Alert]:

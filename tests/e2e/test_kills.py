@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from streamer.adapters.transactions import PartitionWriter, Rooms
 from tests.deadline import wait_until
 from tests.e2e.conftest import SceneFactory
 from tests.e2e.oracle import aborted
-from tests.e2e.scene import Scene, alerts_of
+from tests.e2e.scene import alerts_of
+from tests.e2e.wiretap import Wiretap
 from tests.e2e.worker_process import WorkerProcess
 
 PARTITIONS = 4
@@ -33,26 +31,6 @@ TOLD = {
 }  # fmt: skip
 
 
-class Wiretap:
-    """Hears alerts before they are committed."""
-
-    def __init__(self, plant: Scene) -> None:
-        reader = {"group.id": "wiretap", "isolation.level": "read_uncommitted", "fetch.wait.max.ms": 5}
-        self.consumer = Consumer({**plant.base, **reader})
-        topic = plant.names.alerts
-        self.consumer.assign([TopicPartition(topic, n, OFFSET_END) for n in range(PARTITIONS)])
-
-    def await_alert_of(self, partitions: Sequence[int], seconds: float = 30.0) -> None:
-        """Until one arrives: its transaction is under way."""
-        deadline = time.monotonic() + seconds
-        self.consumer.consume(100_000, 0.0)  # old ones
-        while time.monotonic() < deadline:
-            message = self.consumer.poll(0.1)
-            if message is not None and message.error() is None and message.partition() in partitions:
-                return
-        raise AssertionError(f"no alert of partitions {partitions} within {seconds:.0f} s")
-
-
 @pytest.mark.timeout(600)
 def test_ten_kills_in_the_middle_of_commits_leave_no_trace(scene: SceneFactory) -> None:
     plant = scene(PARTITIONS)
@@ -60,12 +38,12 @@ def test_ten_kills_in_the_middle_of_commits_leave_no_trace(scene: SceneFactory) 
     workers = [plant.start(instance_id=name).await_ready() for name in "ab"]
     chance = random.Random(3)
     feeder = plant.feed(EVENTS, RATE)
-    wiretap = Wiretap(plant)
+    wiretap = Wiretap(plant.base, plant.names.alerts, PARTITIONS)
     for _ in range(KILLS):
         place = chance.randrange(2)
         # It has committed since it came, and is at work: a kill that hits nothing would prove nothing.
         workers[place].await_commits(COMMITS, 90)
-        wiretap.await_alert_of((0, 1) if place == 0 else (2, 3))
+        wiretap.await_record_of((0, 1) if place == 0 else (2, 3))
         workers[place].kill()
         workers[place] = plant.start(instance_id="ab"[place])
     records = feeder.finish()

@@ -238,7 +238,7 @@ def test_state_that_cannot_be_trusted_is_reported_with_its_cure_and_not_overwrit
 def test_records_that_retention_ate_unread_are_reported_and_not_skipped(aftermath: Aftermath) -> None:
     (line,) = problems(aftermath.log, CUT)
     assert "retention" in line
-    assert "another --group" in line
+    assert "`streamer state import FILE --replace --from earliest`" in line
     assert aftermath.after[CUT] == aftermath.before[CUT]
 
 

@@ -61,8 +61,13 @@ Written = tuple[int, int, bytes, bytes]  # kind, partition, key, value
 Event = dict[str, Any]
 
 
-def traffic(more: Callable[[int], bool], partitions: int, seed: int = 11) -> Iterator[Written]:
-    """Records while ``more(how many there were)``: (0 predictions | 1 labels, partition, key, value)."""
+def traffic(
+    more: Callable[[int], bool], partitions: int, seed: int = 11, period: int = 15_000
+) -> Iterator[Written]:
+    """Records while ``more(how many there were)``: (0 predictions | 1 labels, partition, key, value).
+
+    ``period``: after how many predictions the models turn bad, and good again.
+    """
     chance = random.Random(seed)
     waiting: list[tuple[int, Event]] = []
     at = made = 0
@@ -71,7 +76,7 @@ def traffic(more: Callable[[int], bool], partitions: int, seed: int = 11) -> Ite
         model = chance.choice(MODELS)
         if model == PAUSING and (at // 20_000) % 2:
             continue
-        for kind, event in _one(chance, model, at, waiting):
+        for kind, event in _one(chance, model, at, waiting, period):
             made += 1
             yield _place(chance, kind, model, event, partitions)
         if at % 100 == 0:
@@ -85,12 +90,12 @@ def traffic(more: Callable[[int], bool], partitions: int, seed: int = 11) -> Ite
 
 
 def _one(
-    chance: random.Random, model: str, at: int, waiting: list[tuple[int, Event]]
+    chance: random.Random, model: str, at: int, waiting: list[tuple[int, Event]], period: int
 ) -> Iterator[tuple[int, Any]]:
     """One prediction and what belongs to it; its labels come later."""
     now = START_MS + at * 40
     pid = f"{model}-{at}"
-    bad = (at // 15_000) % 2 == 1
+    bad = (at // period) % 2 == 1
     answer, truth = _answers(chance, model, bad)
     prediction = {
         "prediction_id": pid, "model": model, "timestamp": now, "version": "v1", **answer,

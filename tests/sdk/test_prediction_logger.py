@@ -36,7 +36,7 @@ def read(bootstrap: str, topic: str) -> list[tuple[int, str, dict[str, Any]]]:
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
     found, ended = [], 0
     while ended < PARTITIONS:
-        message = consumer.poll(10)
+        message = consumer.poll(30)
         assert message is not None, "the broker fell silent"
         if message.error():
             ended += 1
