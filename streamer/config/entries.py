@@ -283,6 +283,8 @@ class LimitsEntry(Strict):
     max_models: int | None = Field(None, ge=1)
     max_versions: int | None = Field(None, ge=1)
     max_features: int | None = Field(None, ge=0)
+    max_versions_total: int | None = Field(None, ge=1)
+    max_features_total: int | None = Field(None, ge=0)
 
 
 Model = Annotated[ModelEntry, BeforeValidator(_filled, json_schema_input_type=ModelEntry | None)]

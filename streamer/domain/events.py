@@ -57,7 +57,7 @@ CURES: Mapping[Reason, str] = {
     Reason.OVERSIZED: "the value is larger than the limit",
     Reason.TOMBSTONE: "the record has no value",
     Reason.UNKNOWN_CLASS: "the class is not known: name it in the objectives, or set `task: multiclass`",
-    Reason.CAPACITY: "the partition watches as many models as `limits.max_models` allows",
+    Reason.CAPACITY: "the partition watches as many models, or versions of them, as `limits` allow",
     Reason.INTERNAL_ERROR: "our own code failed on this record; please report it",
     Reason.UNREADABLE: "the client cannot decompress or frame this stretch of the log",
 }

@@ -26,7 +26,7 @@ from streamer.domain.events import (
     remap,
 )
 from streamer.domain.join import EXPIRED, TIME_MASK
-from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Task
+from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Room, Task
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
 from streamer.domain.scores import Estimate
 from streamer.domain.version import CLASS_BITS, VersionMonitor, number_bits
@@ -68,6 +68,7 @@ class ModelMonitor:
         "parked_gone",
         "parked_new",
         "place",
+        "room",
         "silence",
         "spec",
         "table",
@@ -75,8 +76,8 @@ class ModelMonitor:
         "versions",
     )
 
-    def __init__(self, spec: ModelSpec, limits: Limits, born: int, place: int = 0) -> None:
-        self.spec, self.limits, self.born, self.place = spec, limits, born, place
+    def __init__(self, spec: ModelSpec, limits: Limits, born: int, place: int, room: Room) -> None:
+        self.spec, self.limits, self.born, self.place, self.room = spec, limits, born, place, room
         self.task: Task | None = spec.task
         self.classes: Classes | None = None
         self.versions: dict[Any, VersionMonitor] = {}
@@ -114,6 +115,8 @@ class ModelMonitor:
         _score(event, binary if task == "binary" else None)
         if event.get("version") not in (None, ""):
             read_name(event["version"], MAX_VERSION)
+        if self._full:
+            raise Refused(Reason.CAPACITY)
         self.decide(task)
         for pid, (label, time, second) in list(self.parked.items()):
             try:
@@ -209,15 +212,27 @@ class ModelMonitor:
         return index
 
     def _version(self, raw: Any) -> VersionMonitor:
-        """The version of this name, made when it is new; beyond the limit they share one."""
+        """The version of this name, made when it is new; beyond the model's limit they share one.
+
+        Raises Refused where the partition has no room for one more.
+        """
         name = "" if raw is None or raw == "" else read_name(raw, MAX_VERSION)
         if name not in self.versions and len(self._every) >= self.limits.max_versions:
             name = OTHER_VERSION
+        if name not in self.versions and self._full:
+            name = OTHER_VERSION
+            if name not in self.versions:
+                raise Refused(Reason.CAPACITY)
         return self.versions.get(name) or self.add_version(name)
+
+    @property
+    def _full(self) -> bool:
+        return self.room.versions.held >= self.room.versions.most
 
     def add_version(self, name: str) -> VersionMonitor:
         assert self.task is not None
-        version = VersionMonitor(self.spec, name, self.task, self.classes, self.limits)
+        self.room.versions.held += 1
+        version = VersionMonitor(self.spec, name, self.task, self.classes, self.limits, self.room)
         self.versions[name] = version
         if name == "":
             self.versions[None] = version

@@ -200,7 +200,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of one partition (promise 5); at the bound the oldest goes, counted."""
+    """The bounds of one partition (promise 5); at the bound the oldest goes, counted.
+
+    ``max_versions`` is a model's, ``max_features`` a version's; those of a partition have ``_total``.
+    """
 
     max_pending: int = 1_000_000
     max_parked: int = 100_000
@@ -208,6 +211,35 @@ class Limits:
     max_models: int = 10_000
     max_versions: int = 50
     max_features: int = 200
+    max_versions_total: int = 10_000
+    max_features_total: int = 100_000
+
+
+@dataclass(slots=True)
+class Quota:
+    """How many of something a whole partition may hold, and does."""
+
+    most: int
+    held: int = 0
+
+    def take(self) -> bool:
+        """Hold one more; False: there is no room for it."""
+        if self.held >= self.most:
+            return False
+        self.held += 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left to all models of a partition together."""
+
+    versions: Quota
+    features: Quota
+
+    @classmethod
+    def of(cls, limits: Limits) -> Room:
+        return cls(Quota(limits.max_versions_total), Quota(limits.max_features_total))
 
 
 @dataclass(frozen=True, slots=True)

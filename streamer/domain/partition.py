@@ -14,7 +14,7 @@ from streamer.domain.alerts import Transition
 from streamer.domain.events import FUTURE_MS, Reason, Refused, read_name
 from streamer.domain.join import Changes, last_of_each, packed_bytes
 from streamer.domain.model import ModelMonitor
-from streamer.domain.objectives import Objectives
+from streamer.domain.objectives import Objectives, Room
 from streamer.domain.version import PAYLOAD_BITS, VersionMonitor
 
 Key = tuple[str | int, ...]
@@ -33,6 +33,7 @@ class Partition:
     def __init__(self, objectives: Objectives, at_home: Callable[[str], bool]) -> None:
         self.objectives, self.at_home = objectives, at_home
         self.models: dict[str, ModelMonitor] = {}
+        self.room = Room.of(objectives.limits)
         self.now = 0
         self.latest_ms = 0
         self.consumed = {"predictions": 0, "labels": 0}
@@ -48,7 +49,7 @@ class Partition:
 
     def _add(self, name: str) -> ModelMonitor:
         spec, limits = self.objectives.spec_for(name), self.objectives.limits
-        model = ModelMonitor(spec, limits, self.now, len(self.models))
+        model = ModelMonitor(spec, limits, self.now, len(self.models), self.room)
         self.models[name] = model
         return model
 

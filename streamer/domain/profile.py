@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.domain.bins import FEATURE_BINS, FEATURE_LOWER_EDGES, feature_bin, feature_bins
+from streamer.domain.objectives import Quota
 from streamer.domain.windows import pack_counts, unpack_counts
 
 MAX_CATEGORIES = 100
@@ -32,13 +33,15 @@ BATCH_BYTES = 16_384
 class Profile:
     """Counts of every feature of one model version, at most ``max_features`` of them.
 
+    ``quota``: what the versions of a partition may have together.
+
     A row of nothing but the numbers that are known is packed into a buffer and
     counted with others; any other row is counted at once. A row's own objects
     are not kept, or a worker of many models would wait for memory.
     """
 
-    def __init__(self, max_features: int) -> None:
-        self.max_features = max_features
+    def __init__(self, max_features: int, quota: Quota) -> None:
+        self.max_features, self.quota = max_features, quota
         self.rows = 0
         self.overflow = 0
         self.numeric: dict[str, NDArray[np.int64]] = {}
@@ -113,7 +116,8 @@ class Profile:
         if name in self.numeric or name in self.categories or name in self.missing:
             return True
         names = self.numeric.keys() | self.categories.keys() | self.missing.keys()
-        if len(names) < self.max_features and len(name) <= MAX_FEATURE_NAME:
+        fits = len(names) < self.max_features and len(name) <= MAX_FEATURE_NAME
+        if fits and self.quota.take():
             return True
         self.overflow += 1
         return False
@@ -121,7 +125,8 @@ class Profile:
     def _numbers_of(self, features: Mapping[str, Any]) -> list[str]:
         """The numeric features of a first row, added at once: a new version must be cheap."""
         finite = (n for n, value in features.items() if type(value) is int or _is_number(value))
-        return [name for name in finite if len(name) <= MAX_FEATURE_NAME][: self.max_features]
+        short = [name for name in finite if len(name) <= MAX_FEATURE_NAME][: self.max_features]
+        return [name for name in short if self.quota.take()]
 
     def _add_numeric(self, names: list[str]) -> None:
         """One flat table for all numeric features, so that a block is one ``add.at``."""
@@ -165,6 +170,7 @@ class Profile:
         self._lay_out()
         self.categories = {name: Counter(counts) for name, counts in state["categories"].items()}
         self.missing = Counter(state["missing"])
+        self.quota.held += len({*self._names, *self.categories, *self.missing})
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

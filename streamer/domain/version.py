@@ -36,6 +36,7 @@ from streamer.domain.objectives import (
     DriftSpec,
     Limits,
     ModelSpec,
+    Room,
     Task,
     ThresholdSpec,
     WindowSpec,
@@ -118,7 +119,13 @@ class VersionMonitor:
     )
 
     def __init__(
-        self, spec: ModelSpec, version: str, task: Task, classes: Classes | None, limits: Limits
+        self,
+        spec: ModelSpec,
+        version: str,
+        task: Task,
+        classes: Classes | None,
+        limits: Limits,
+        room: Room,
     ) -> None:
         self.spec, self.version, self.task, self.classes = spec, version, task, classes
         self.every = spec.evaluate_every
@@ -137,7 +144,7 @@ class VersionMonitor:
         self.traffic: dict[str, Window] = {
             w.name: build_window(w, LATENCY_BINS + 1) for w in spec.every_window
         }
-        self.profile = Profile(limits.max_features) if spec.profile_features else None
+        self.profile = Profile(limits.max_features, room.features) if spec.profile_features else None
         self.thresholds = [ThresholdRule(t, spec.model, version) for t in spec.thresholds if _fits(t, task)]
         self._rules_of = {
             moved: [rule for rule in self.thresholds if rule.counts == moved]

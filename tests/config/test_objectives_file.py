@@ -28,7 +28,7 @@ from streamer.config.entries import (
     keys_of,
 )
 from streamer.domain.classes import OTHER
-from streamer.domain.objectives import LIFETIME, DetectorSpec, ModelSpec, Objectives, WindowSpec
+from streamer.domain.objectives import LIFETIME, DetectorSpec, ModelSpec, Objectives, Room, WindowSpec
 from streamer.domain.version import VersionMonitor
 
 ROOT = Path(__file__).parents[2]
@@ -383,7 +383,9 @@ def test_objectives_of_the_defaults_apply_to_the_tasks_that_they_fit() -> None:
         models: {price: {task: regression}}
         """
     )
-    monitor = VersionMonitor(found.models["price"], "", "regression", None, found.limits)
+    monitor = VersionMonitor(
+        found.models["price"], "", "regression", None, found.limits, Room.of(found.limits)
+    )
     assert [rule.spec.signal for rule in monitor.thresholds] == ["mae"]
 
 

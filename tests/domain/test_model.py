@@ -232,6 +232,39 @@ def test_the_versions_beyond_the_limit_share_one_that_is_called_other() -> None:
     assert accepted == {"a": 2, "b": 1, "other": 3}
 
 
+def test_where_the_partition_is_full_of_versions_known_ones_go_on_and_new_ones_are_other_or_refused() -> None:
+    story = Story(SPEC, limits=Limits(max_versions=2, max_versions_total=4))
+    for number, version in enumerate(["a", "b", "c"]):  # the third is "other"
+        story.predict(number, version=version)
+    story.predict(3, model="late", version="x")
+    for number, (model, version) in enumerate(
+        [("m", "d"), ("late", "x"), ("late", "y"), ("later", None)], start=4
+    ):
+        story.predict(number, model=model, version=version)
+    story = story.restart()
+    story.predict(9, version="e").predict(10, model="later")
+    models = story.pipeline.partition.models
+    found = {name: {v.version: v.accepted for v in model.every_version} for name, model in models.items()}
+    assert found == {"m": {"a": 1, "b": 1, "other": 3}, "late": {"x": 2}, "later": {}}
+    assert story.pipeline.partition.dead["predictions", "capacity"] == 3
+    assert models["later"].task is None, "a dead letter decides nothing"
+
+
+def test_the_features_of_all_versions_together_are_bounded() -> None:
+    story = Story(SPEC, limits=Limits(max_features=3, max_features_total=4))
+    story.predict(1, version="a", features={"x": 1, "y": 2.5, "z": "red"})
+    story.predict(2, version="b", features={"x": 1, "y": 2.5, "z": "red"})
+    story = story.restart()
+    story.predict(3, version="a", features={"x": 1, "w": 3}).predict(
+        4, version="b", features={"x": 1, "y": 2}
+    )
+    profiles = [version.profile for _, version in story.pipeline.partition.versions()]
+    assert [(set(p.numeric) | set(p.categories), p.overflow) for p in profiles if p] == [
+        ({"x", "y", "z"}, 1),
+        ({"x"}, 3),
+    ]
+
+
 # -- what kind of model it is ------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamer.domain.drift import SignalWatch
-from streamer.domain.objectives import DetectorSpec, Limits, ModelSpec, Objectives, WindowSpec
+from streamer.domain.objectives import DetectorSpec, Limits, ModelSpec, Objectives, Quota, WindowSpec
 from streamer.domain.profile import Profile
 from streamer.domain.windows import DurationWindow
 from streamer.pipeline import Pipeline
@@ -18,7 +18,7 @@ from tests.domain.feed import Disk, Log, build, feed
 
 @pytest.mark.parametrize("value", [[1], [1, 2], [1, 2, 3], []])
 def test_lists_as_values_of_numeric_features_stop_nobody(value: list[int]) -> None:
-    profile = Profile(9)
+    profile = Profile(9, Quota(10**6))
     for row in ({"age": 1.0, "income": 2.0}, {"age": value, "income": value}):
         profile.take(row)
         profile.flush()
@@ -96,7 +96,7 @@ def test_one_giant_value_does_not_blind_adwin_for_ever() -> None:
     ("rows", "room"), [([{"a": None}, {"a": 0.0, "b": 0.0}], 9), ([{"z": None}, {"c": "x", "d": 1.0}], 2)]
 )
 def test_it_does_not_matter_when_a_profile_is_flushed(rows: list[dict[str, Any]], room: int) -> None:
-    one, other = Profile(room), Profile(room)
+    one, other = Profile(room, Quota(10**6)), Profile(room, Quota(10**6))
     for row in rows:
         one.take(dict(row))
         other.take(dict(row))

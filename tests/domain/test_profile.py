@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streamer.adapters import codec
 from streamer.domain.bins import FEATURE_BINS, feature_bins
+from streamer.domain.objectives import Quota
 from streamer.domain.profile import MAX_CATEGORIES, MAX_FEATURE_NAME, Profile
 
 Row = dict[str, Any]
@@ -27,7 +28,7 @@ mixed = st.lists(st.dictionaries(st.sampled_from("abcdef"), scalars, max_size=6)
 
 def profile_of(rows: list[Row], cuts: set[int] | None = None, room: int = 200) -> Profile:
     """``cuts``: rows before which the buffer is emptied."""
-    profile = Profile(room)
+    profile = Profile(room, Quota(10**6))
     for at, row in enumerate(rows):
         if cuts and at in cuts:
             profile.flush()
@@ -94,7 +95,7 @@ def test_a_median_is_the_lower_edge_of_the_bin_in_which_numpys_lower_median_lies
 
 def test_a_feature_without_a_number_has_no_median() -> None:
     profile = profile_of([{"x": 1.0}])
-    empty = Profile(5)
+    empty = Profile(5, Quota(10**6))
     empty.restore({**state(profile), "numeric": [[b"", b""]]})
     assert empty.median("x") is None
 
@@ -186,12 +187,12 @@ def test_a_row_of_another_shape_does_not_change_how_its_neighbours_are_counted(r
 def test_a_profile_that_is_restored_after_every_row_goes_on_as_if_it_had_never_stopped(
     rows: list[Row],
 ) -> None:
-    never, again = Profile(200), Profile(200)
+    never, again = Profile(200, Quota(10**6)), Profile(200, Quota(10**6))
     for row in rows:
         never.take(dict(row))
         again.take(dict(row))
         saved = state(again)
-        again = Profile(200)
+        again = Profile(200, Quota(10**6))
         again.restore(saved)
         assert state(again) == saved
     assert figures(again) == figures(never)
@@ -201,7 +202,7 @@ def test_a_restored_profile_still_takes_blocks_of_alike_rows_and_new_features() 
     chance = random.Random(1)
     rows = [{name: chance.gauss(0, 1) for name in ("a", "b", "c")} for _ in range(200)]
     saved = state(profile_of(rows[:100]))
-    again = Profile(200)
+    again = Profile(200, Quota(10**6))
     again.restore(saved)
     for row in [*rows[100:], {"d": "new"}, {"e": 5}]:
         again.take(dict(row))
@@ -213,4 +214,4 @@ def test_counts_that_do_not_fit_a_feature_are_refused() -> None:
     saved = state(profile_of([{"x": 1.0}]))
     saved["numeric"] = [[(FEATURE_BINS).to_bytes(2, "little"), (1).to_bytes(8, "little")]]
     with pytest.raises(ValueError, match="do not fit"):
-        Profile(5).restore(saved)
+        Profile(5, Quota(10**6)).restore(saved)

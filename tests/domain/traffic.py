@@ -73,7 +73,16 @@ FOREIGN = replace(
     fields=FieldMap((("prediction_id", ("meta", "id")),), (("prediction_id", ("inferenceId",)),)),
     on_expiry="negative",
 )
-SMALL = Limits(max_pending=14, max_parked=5, max_recent=9, max_models=7, max_versions=2, max_features=3)
+SMALL = Limits(
+    max_pending=14,
+    max_parked=5,
+    max_recent=9,
+    max_models=7,
+    max_versions=2,
+    max_features=3,
+    max_versions_total=13,
+    max_features_total=30,
+)
 
 
 def objectives(limits: Limits = SMALL) -> Objectives:
