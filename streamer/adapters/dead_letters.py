@@ -19,7 +19,7 @@ import orjson
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ClientConfig, admin_of, ask, close_quietly, reader_config
+from streamer.adapters.kafka import ClientConfig, admin_of, ask, close_quietly, offset_in, reader_config
 from streamer.adapters.topics import Topics, required_topics
 from streamer.domain.events import Reason
 from streamer.errors import StreamerError
@@ -149,9 +149,9 @@ class LetterLog:
         )
         try:
             ask(answers.values(), ANSWER_SECONDS)
+            return {at.partition: offset_in(future.result()) for at, future in answers.items()}
         except (KafkaException, TimeoutError) as error:
             raise LettersError(f"where {self.topic} ends: {error or 'no answer in time'}") from error
-        return {at.partition: int(future.result().offset) for at, future in answers.items()}
 
     def read(
         self, begins: Mapping[int, int] | None = None, ends: Mapping[int, int] | None = None

@@ -16,7 +16,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask, error_of
+from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask, error_of, offset_in
 from streamer.adapters.restore import commit_seen_by_group
 from streamer.adapters.sources import identity_of, topic_ids
 from streamer.adapters.topics import Topics, cluster_of, unequal_partitions, why_missing
@@ -215,7 +215,7 @@ def _ask_offsets(
     def look() -> dict[tuple[str, int], int]:
         answers = admin.list_offsets(dict(asked), isolation_level=isolation, request_timeout=ASK_SECONDS)
         ask(answers.values())
-        return {(at.topic, at.partition): int(future.result().offset) for at, future in answers.items()}
+        return {(at.topic, at.partition): offset_in(future.result()) for at, future in answers.items()}
 
     return _patiently(f"offsets of {', '.join(sorted({at.topic for at in asked}))}", look)
 

@@ -29,6 +29,7 @@ from streamer.cli.options import (
     Config,
     Group,
     Prefix,
+    agreed,
     interruptible,
     settings_of,
 )
@@ -168,7 +169,7 @@ def dead_letters_redrive(
         out.print(line)
     if dry_run or not found.chosen:
         raise typer.Exit(FAILED if addresses and found.hopeless else 0)
-    if not yes and not _agreed(f"Send {len(found.chosen):,} letters back?"):
+    if not yes and not agreed(f"Send {len(found.chosen):,} letters back?"):
         out.print("Nothing was sent.")
         raise typer.Exit(FAILED)
     raise typer.Exit(_redrive(settings, log, found, patience))
@@ -256,10 +257,3 @@ def _seconds(text: str) -> float:
         return parse_duration(text) / 1000
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--wait") from None
-
-
-def _agreed(question: str) -> bool:
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:
-        raise typer.BadParameter("there is nobody to ask: say --yes") from None

@@ -67,3 +67,11 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def agreed(question: str) -> bool:
+    """Ask whoever sits at the terminal."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise typer.BadParameter("there is nobody to ask: say --yes") from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamer import terminal
-from streamer.cli.options import FAILED, Bootstrap, Config, Group, Prefix, settings_of
+from streamer.cli.options import FAILED, Bootstrap, Config, Group, Prefix, agreed, settings_of
 from streamer.config import Settings
 
 if TYPE_CHECKING:
@@ -207,14 +207,7 @@ def _carry_out(at: Deployment, steps: Sequence[Step], yes: bool) -> None:
     out = terminal.console(stderr=True)
     for step in steps:
         out.print(terminal.clean(step.summary), markup=False)
-    if not yes and not _agreed(f"Write this to {at.topics.state}? There is no way back but an export"):
+    if not yes and not agreed(f"Write this to {at.topics.state}? There is no way back but an export"):
         out.print("Nothing was changed.")
         raise typer.Exit(FAILED)
     carry_out(at, steps, lambda step: out.print(f"partition {step.partition}: written", style="dim"))
-
-
-def _agreed(question: str) -> bool:
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:
-        raise typer.BadParameter("there is nobody to ask: say --yes") from None

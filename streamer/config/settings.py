@@ -121,7 +121,7 @@ class Settings(BaseModel):
     commit_share: float = Field(0.10, gt=0, le=1)
     session_timeout: float = Field(30.0, ge=1)
     chunk: int = Field(4000, ge=1)
-    max_buffered: int = Field(64_000, ge=1000)
+    max_buffered: int = Field(24_000, ge=1000)
     trace: bool = False
     instance_id: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
