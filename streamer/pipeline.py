@@ -9,7 +9,6 @@ work is never kept. A stretch of the log that no client can read comes as one
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,16 +107,21 @@ class Pipeline:
         start, end = 0, len(records)
         if not end:
             return
+        # A new leader's clock may be behind the old one's: the first record beyond a second begins
+        # the next one, whatever comes after it.
+        times = [record.timestamp()[1] for record in records]
+        latest = max(times)
         while start < end:
             try:
-                if partition.advance(records[start].timestamp()[1]):
+                if partition.advance(times[start]):
                     self.stamp()
             except Exception as error:  # the second that this record began is to blame, and it with it
                 raise Poison(kind, records[start].offset()) from error
-            if records[-1].timestamp()[1] < partition.now + 1000:
+            limit = partition.now + 1000
+            if latest < limit:
                 stop = end
             else:
-                stop = bisect_right(records, partition.now + 999, lo=start + 1, key=_time_of)
+                stop = next((at for at in range(start + 1, end) if times[at] >= limit), end)
             part = records if stop - start == end else records[start:stop]
             self._feed(kind, part)
             self._last = (kind, part[-1].offset())
@@ -218,11 +222,6 @@ class Pipeline:
         """Hand over what has to be published with the next commit."""
         effects, self.effects = self.effects, Effects()
         return effects
-
-
-def _time_of(record: Any) -> int:
-    time: int = record.timestamp()[1]
-    return time
 
 
 __all__ = ["KINDS", "LABELS", "PREDICTIONS", "DeadLetter", "Effects", "Pipeline", "Poison", "Unreadable"]

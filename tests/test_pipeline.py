@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -86,6 +87,24 @@ def test_a_restart_after_every_single_record_changes_nothing(monkeypatch: pytest
         pipeline = disk.restore()
     assert disk.alerts == alerts
     assert facts(pipeline) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_record_times_that_fall_back_change_nothing_however_the_runs_are_cut(seed: int) -> None:
+    """A new leader's clock may be behind that of the one before."""
+    chance = random.Random(seed)
+    steps = []
+    for kind, record in traffic(chance, 900).steps:
+        steps.append((kind, replace(record, at=record.at + chance.choice([0, 0, 0, -40, -700, -2_600]))))
+    alerts, expected = undisturbed(steps)
+    assert len(alerts) > 50
+    for cuts in ({*range(len(steps))}, random_cuts(chance, len(steps))):
+        disk = Disk(objectives())
+        pipeline = build(disk.objectives)
+        feed(pipeline, steps, cuts)
+        disk.commit(pipeline)
+        assert disk.alerts == alerts
+        assert facts(pipeline) == expected
 
 
 def test_the_random_traffic_causes_all_that_there_is_to_test() -> None:
