@@ -41,6 +41,7 @@ SIGNALS = {
     Kind.FREEZE: "SIGSTOP",
     Kind.DOUBLE: "SIGSTOP",
 }
+EXPELLED = "the group has expelled this worker"
 _BY_OFFSETS = 2  # a commit of the trace takes two: the record and the transaction's marker
 
 
@@ -52,6 +53,7 @@ class Abandoned(Exception):
 class Outcome:
     """``hits``: faults that met the moment they were aimed at. ``refused``: zombies whose write was refused.
 
+    ``expelled``: workers that were left of two of one name, and then had to go as well.
     ``cut``: transactions that never came to their commit. ``verdict``: of all partitions together.
     """
 
@@ -62,6 +64,7 @@ class Outcome:
     hits: Counter[str] = field(default_factory=Counter)
     zombies: int = 0
     refused: int = 0
+    expelled: int = 0
     cut: int = 0
     restores: int = 0
     longest_restore: float = 0.0
@@ -77,6 +80,7 @@ class Play:
         self.names = Topics(trace="trace").prefixed(f"chaos-{schedule.seed}-{uuid.uuid4().hex[:6]}-")
         self._diaries: dict[WorkerProcess, Diary] = {}
         self._instances: dict[WorkerProcess, str] = {}
+        self._namesakes: set[WorkerProcess] = set()
         self._abandoned = threading.Event()
         self._commits: dict[int, int] = {}
 
@@ -289,11 +293,22 @@ class Play:
         def ended() -> WorkerProcess | None:
             return next((each for each in both if each.process.poll() is not None), None)
 
+        self._namesakes.update(both)
         gone = self._until(ended, "one of two workers under one name has ended", but_for=both)
         gone.ended = True
         if gone.process.returncode != 1:
             status = gone.process.returncode
             self._fail(f"a worker whose name was taken ended with {status}\n{gone.said()}")
+
+    def _came_again(self, worker: WorkerProcess) -> bool:
+        """Of two that bore one name the group may expel the one that was left as well: whoever watches
+        over it starts it again, as after every end with status 1."""
+        if worker not in self._namesakes or worker.process.poll() != 1 or EXPELLED not in worker.said():
+            return False
+        worker.ended = True
+        self.outcome.expelled += 1
+        self._start(self._instances[worker])
+        return True
 
     # -- workers --------------------------------------------------------------------------
 
@@ -388,7 +403,7 @@ class Play:
             if self._abandoned.is_set():
                 raise Abandoned
             for worker in self.scene.running:
-                if worker not in but_for:
+                if worker not in but_for and not self._came_again(worker):
                     worker.check()
             return condition()
 

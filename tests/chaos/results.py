@@ -49,6 +49,7 @@ def entry_of(schedule: Schedule, outcome: Outcome, code: str) -> Entry:
         "aimed": {str(moment): count for moment, count in sorted(outcome.aimed.items())},
         "zombies": outcome.zombies,
         "zombies_refused": outcome.refused,
+        "expelled": outcome.expelled,
         "commits": verdict.commits,
         "commits_cut": outcome.cut,
         "records": verdict.records,
