@@ -302,7 +302,8 @@ class Play:
 
     def _came_again(self, worker: WorkerProcess) -> bool:
         """Of two that bore one name the group may expel the one that was left as well: whoever watches
-        over it starts it again, as after every end with status 1."""
+        over it starts it again, as after every end with status 1.
+        """
         if worker not in self._namesakes or worker.process.poll() != 1 or EXPELLED not in worker.said():
             return False
         worker.ended = True
