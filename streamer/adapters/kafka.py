@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 log = logging.getLogger("streamer.kafka")
 ClientConfig = Mapping[str, Any]
+Offsets = list[TopicPartition]
 
 SELDOM_SECONDS = 30.0
 ASK_SECONDS = 4.0
@@ -178,6 +180,30 @@ class _Seldom(logging.Filter):
 
 
 log.addFilter(_Seldom())
+
+
+@contextmanager
+def offsets_of(
+    base: ClientConfig, group: str, seconds: float = ASK_SECONDS
+) -> Iterator[Callable[[list[TopicPartition]], Offsets]]:
+    """What asks for the offsets (with their metadata) that a group has committed. It raises KafkaException.
+
+    Not an admin client: librdkafka 2.16 crashes the process where that meets a coordinator that is
+    still loading, or has moved. A consumer that subscribes to nothing is no member of the group.
+    """
+    client = Consumer(reader_config(base, group))
+
+    def ask_for(wanted: list[TopicPartition]) -> Offsets:
+        found = client.committed(wanted, seconds)
+        for each in found:
+            if each.error is not None:
+                raise KafkaException(each.error)
+        return found
+
+    try:
+        yield ask_for
+    finally:
+        close_quietly(client)
 
 
 def close_quietly(consumer: Consumer) -> None:

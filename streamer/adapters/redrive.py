@@ -22,13 +22,11 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from streamer.adapters.dead_letters import (
     MARK,
@@ -42,12 +40,10 @@ from streamer.adapters.dead_letters import (
     written,
 )
 from streamer.adapters.kafka import (
-    ASK_SECONDS,
     ClientConfig,
     Verdict,
-    admin_of,
-    ask,
     error_of,
+    offsets_of,
     producer_config,
     verdict_of,
 )
@@ -344,15 +340,20 @@ def outcomes(
         LettersError: no answer.
     """
     deadline = time.monotonic() + seconds
-    admin = admin_of(base)
-    while True:
-        passed = _passed(admin, group, {(each.to.topic, each.to.partition) for each in sent})
-        waiting = [
-            each for each in sent if each.to.offset >= passed.get((each.to.topic, each.to.partition), 0)
-        ]
-        if not waiting or time.monotonic() > deadline or not going():
-            break
-        time.sleep(PAUSE_SECONDS)
+    places = sorted({(each.to.topic, each.to.partition) for each in sent})
+    with offsets_of(base, group) as offsets:
+        while True:
+            try:
+                found_at = offsets([TopicPartition(*place) for place in places])
+            except KafkaException as error:
+                raise LettersError(
+                    f"how far group {group} has come: {error_of(error).str()}. The letters were sent"
+                ) from error
+            passed = {(each.topic, each.partition): each.offset for each in found_at}
+            waiting = [each for each in sent if each.to.offset >= passed[each.to.topic, each.to.partition]]
+            if not waiting or time.monotonic() > deadline or not going():
+                break
+            time.sleep(PAUSE_SECONDS)
     known = {each.to: each for each in sent}
     dead = {}
     # The letters of a commit are written before it, so what the group has passed is told by now.
@@ -365,15 +366,3 @@ def outcomes(
         [(known[place], letter) for place, letter in dead.items()],
         [each for each in waiting if each.to not in dead],
     )
-
-
-def _passed(admin: AdminClient, group: str, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """(topic, partition) → the offset that the group goes on from."""
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*each) for each in sorted(wanted)])
-    try:
-        [found] = ask(admin.list_consumer_group_offsets([asked], request_timeout=ASK_SECONDS).values())
-    except (KafkaException, TimeoutError) as error:
-        raise LettersError(
-            f"how far group {group} has come: {error or 'no answer in time'}. The letters were sent"
-        ) from error
-    return {(each.topic, each.partition): each.offset for each in found.topic_partitions}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    Consumer,
     IsolationLevel,
     KafkaException,
     TopicPartition,
@@ -20,9 +19,8 @@ from streamer.adapters.kafka import (
     ClientConfig,
     admin_of,
     ask,
-    close_quietly,
     offset_in,
-    reader_config,
+    offsets_of,
 )
 from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, read_state
 from streamer.checkpoint import Checkpoint, Codec, UntrustedState
@@ -144,14 +142,7 @@ def commit_seen_by_group(base: ClientConfig, group: str, topic: str, number: int
     Raises:
         KafkaException, TimeoutError: no answer.
     """
-    # Not by an admin client: librdkafka 2.16 crashes the process where that meets a coordinator that is
-    # still loading, or has moved. A consumer that subscribes to nothing is no member of the group.
-    client = Consumer(reader_config(base, group))
-    try:
-        [found] = client.committed([TopicPartition(topic, number)], ASK_SECONDS)
-    finally:
-        close_quietly(client)
-    if found.error is not None:
-        raise KafkaException(found.error)
+    with offsets_of(base, group, ASK_SECONDS) as offsets:
+        [found] = offsets([TopicPartition(topic, number)])
     metadata = found.metadata or ""
     return int(metadata) if metadata.isdigit() else None

@@ -30,6 +30,7 @@ from streamer.cli.options import (
     Group,
     Prefix,
     agreed,
+    duration_ms,
     interruptible,
     settings_of,
 )
@@ -161,7 +162,7 @@ def dead_letters_redrive(
     asked = _wanted(reason, model, topic, since, until, addresses)
     if not (addresses or every) and not any((reason, model, topic, since, until)):
         raise typer.BadParameter("say which: PARTITION:OFFSET, --reason, --model, --topic, --since, or --all")
-    patience = _seconds(wait)
+    patience = duration_ms(wait, "--wait") / 1000
     log, settings = _opened(bootstrap, topic_prefix, config, group)
     out = terminal.console(stderr=True)
     found = plan(log, asked, again)
@@ -248,12 +249,3 @@ def _moment(text: str | None, option: str) -> int | None:
                 param_hint=option,
             ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _seconds(text: str) -> float:
-    if text in ("0", "0s"):
-        return 0.0
-    try:
-        return parse_duration(text) / 1000
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--wait") from None

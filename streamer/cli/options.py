@@ -15,6 +15,7 @@ import typer
 
 from streamer.adapters import logs
 from streamer.config import Settings, load_settings
+from streamer.config.durations import parse_duration
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 OBJECTIVES_VARIABLE = "STREAMER_OBJECTIVES"
@@ -75,3 +76,11 @@ def agreed(question: str) -> bool:
         return typer.confirm(question, err=True)
     except typer.Abort:
         raise typer.BadParameter("there is nobody to ask: say --yes") from None
+
+
+def duration_ms(text: str, option: str) -> int:
+    """A duration as it is written, ``0`` and ``0s`` too."""
+    try:
+        return parse_duration(text) if text not in ("0", "0s") else 0
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None

@@ -11,8 +11,15 @@ import typer
 from streamer import terminal
 from streamer.adapters.event_sink import EventSink
 from streamer.adapters.topics import required_topics
-from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Prefix, interruptible, settings_of
-from streamer.config.durations import parse_duration
+from streamer.cli.options import (
+    INTERRUPTED,
+    Bootstrap,
+    Config,
+    Prefix,
+    duration_ms,
+    interruptible,
+    settings_of,
+)
 from streamer.replay import Plan, play
 
 
@@ -71,9 +78,9 @@ def replay(
         label_fields=_pairs(label_mapping, "--label-map"),
         features=None if features is None else _columns(features),
         rate=rate,
-        interval_ms=_duration(interval, "--interval"),
+        interval_ms=duration_ms(interval, "--interval"),
         start_ms=None if start is None else int(start.replace(tzinfo=UTC).timestamp() * 1000),
-        delay_ms=_duration(label_delay, "--label-delay"),
+        delay_ms=duration_ms(label_delay, "--label-delay"),
         limit=limit,
     )
     names = settings.topics
@@ -109,10 +116,3 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
 def _columns(text: str) -> tuple[str, ...]:
     """``a, b`` → two columns; ``none`` alone → none."""
     return () if text.strip() == "none" else tuple(name for each in text.split(",") if (name := each.strip()))
-
-
-def _duration(text: str, option: str) -> int:
-    try:
-        return parse_duration(text) if text not in ("0", "0s") else 0
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None

@@ -80,7 +80,7 @@ SMALL = Limits(
     max_models=7,
     max_versions=2,
     max_features=3,
-    max_versions_total=13,
+    max_versions_total=16,
     max_features_total=30,
 )
 
