@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz chaos reliability lint format picture bench lock audit sbom clean
+.PHONY: help setup demo test fuzz chaos soak reliability lint format picture bench lock audit sbom clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: setup ## Measure speed on this machine (at most 15 minutes)
 chaos: setup ## Break everything at random, judge the rest (SCHEDULES=10, MINUTES=60, SEED=7, ANEW=1, BROKERS=1)
 	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(ANEW),--anew) $(if $(BROKERS),--brokers)
+
+soak: setup ## An hour at 20,000 events a second: nothing may grow or be lost (MINUTES=60) → tests/soak/results
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 reliability: setup ## Write docs/reliability.md anew from the results of chaos
 	@$(BIN)/python -m tests.chaos.report

@@ -112,7 +112,7 @@ class Worker:
         sources = (self.topics.predictions, self.topics.labels)
         admin = admin_of(self.base)
         try:
-            check_clock(admin, sources)
+            check_clock(admin, sources, self.topics.state)
             ids = topic_ids(admin, sources)
         except SourcesError as error:
             raise WorkerError(f"{error} (Kafka at {self.settings.bootstrap})") from error

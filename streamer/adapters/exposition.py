@@ -56,6 +56,7 @@ class ProcessorStats:
     lag_records: dict[tuple[str, int], int] = field(default_factory=dict)
     lag_seconds: dict[tuple[str, int], float] = field(default_factory=dict)
     quarantined: dict[int, str] = field(default_factory=dict)
+    clock_ahead: dict[int, float] = field(default_factory=dict)
 
 
 class Exposition:
@@ -215,6 +216,7 @@ def _processor(partitions: dict[int, PartitionReadings], stats: ProcessorStats) 
     rows["streamer_busy_seconds_total"] += [((str(p),), s) for p, s in list(stats.busy_seconds.items())]
     rows["streamer_lag_records"] += [((t, str(p)), n) for (t, p), n in list(stats.lag_records.items())]
     rows["streamer_lag_seconds"] += [((t, str(p)), s) for (t, p), s in list(stats.lag_seconds.items())]
+    rows["streamer_clock_offset_seconds"] += [((str(p),), s) for p, s in list(stats.clock_ahead.items())]
     rows["streamer_partitions_owned"].append(((), len(partitions)))
     rows["streamer_partitions_quarantined"].append(((), len(stats.quarantined)))
     return rows

@@ -6,7 +6,6 @@ From that: lag, whether a head is still the head, and whether a broker answers.
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -60,7 +59,6 @@ class Heads:
             self._looking = None
         if ends:
             self.answered_at = now
-        now_ms = int(time.time() * 1000)
         records: dict[tuple[str, int], int] = {}
         seconds: dict[tuple[str, int], float] = {}
         for seat in live:
@@ -69,5 +67,5 @@ class Heads:
                 if end is not None and self.custody.holds(seat):
                     seat.confirm_head(kind, end, now)
                     at = (KINDS[kind], seat.number)
-                    records[at], seconds[at] = seat.lag(kind, end, now_ms)
+                    records[at], seconds[at] = seat.lag(kind, end, seat.clock.now_ms())
         self.stats.lag_records, self.stats.lag_seconds = records, seconds

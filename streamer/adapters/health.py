@@ -18,10 +18,12 @@ def check_alive(now: float, moved_at: Mapping[str, float]) -> Answer:
     return True, "alive"
 
 
-def check_ready(joined: bool, reachable: bool, trouble: str | None, seats: list[Seat]) -> Answer:
+def check_ready(
+    joined: bool, reachable: bool, trouble: str | None, seats: list[Seat], doubt: str = ""
+) -> Answer:
     """In the group, a broker answers, everything assigned is restored, nothing is quarantined.
 
-    ``trouble``: what the group's coordinator last complained of.
+    ``trouble``: what the group's coordinator last complained of. ``doubt``: what is wrong with the clocks.
     """
     if not joined:
         why = trouble or "no answer from the broker, or a rebalance is under way"
@@ -32,4 +34,6 @@ def check_ready(joined: bool, reachable: bool, trouble: str | None, seats: list[
         numbers = sorted(seat.number for seat in seats if seat.standing is standing)
         if numbers:
             return False, f"partitions {standing}: {numbers}"
+    if doubt:
+        return False, doubt
     return True, f"{len(seats)} partitions live"

@@ -115,6 +115,9 @@ PROCESSOR: dict[str, Family] = {
     "streamer_lag_records": Family("gauge", "Records not processed yet.", ("topic", "partition")),
     "streamer_lag_seconds": Family("gauge", "Record time not processed yet.", ("topic", "partition")),
     "streamer_partitions_owned": Family("gauge", "Partitions whose readings are shown here."),
+    "streamer_clock_offset_seconds": Family(
+        "gauge", "How far the brokers' clock is ahead of this worker's.", ("partition",)
+    ),
     "streamer_partitions_quarantined": Family("gauge", "Partitions whose state cannot be trusted."),
     "streamer_series_dropped": Family("gauge", "Series folded into other, or left out, at max_series."),
 }

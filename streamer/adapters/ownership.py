@@ -19,6 +19,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
+from streamer.adapters.clock import why_in_doubt
 from streamer.adapters.commits import Commits, Pace, failed
 from streamer.adapters.custody import Custody, log
 from streamer.adapters.exposition import Exposition, ProcessorStats
@@ -76,6 +77,7 @@ class Ownership:
         self._ready: set[int] = set()
         self._wanted: frozenset[int] = frozenset()
         self._joined = False
+        self._doubt = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_at = time.monotonic()
 
@@ -154,15 +156,31 @@ class Ownership:
         self._loop_at = now = time.monotonic()
         if self.custody.ending:
             return
-        now_ms = int(time.time() * 1000)
         for seat in list(self.seats.values()):
             try:
-                seat.tick(now, now_ms)
+                seat.tick(now, seat.clock.now_ms())
             except Exception as error:
                 log.exception("partition %d: a tick", seat.number)
                 self.custody.quarantine(seat, failed(seat.number, "letting time pass", error))
             self.commits.if_due(seat)
+        self._compare_clocks()
         self.heads.look_if_due(now)
+
+    def _compare_clocks(self) -> None:
+        """Say once when they begin to differ, and once when they agree again."""
+        live = [seat for seat in self.seats.values() if seat.standing is Standing.LIVE]
+        self.stats.clock_ahead = {
+            seat.number: ahead for seat in live if (ahead := seat.clock.ahead()) is not None
+        }
+        doubt = why_in_doubt(self.stats.clock_ahead)
+        if doubt and not self._doubt:
+            log.error("%s", doubt)
+        elif self._doubt:
+            self._ready.update(seat.number for seat in live)  # what was held may go on
+            self._arrival.set()
+            if not doubt:
+                log.info("the brokers' clock and this worker's agree again")
+        self._doubt = doubt
 
     async def end(self) -> None:
         """Commit what there is, leave the group, stop the poll thread. Takes at most some seconds."""
@@ -364,6 +382,7 @@ class Ownership:
         return check_alive(time.monotonic(), moved_at)
 
     def ready(self) -> Answer:
-        """In the group, the brokers answer, all restored, nothing quarantined."""
+        """In the group, the brokers answer, all restored, nothing quarantined, clocks that agree."""
         reachable = self.heads.reachable(time.monotonic())
-        return check_ready(self._joined, reachable, self.readers.trouble, list(self.seats.values()))
+        seats = list(self.seats.values())
+        return check_ready(self._joined, reachable, self.readers.trouble, seats, self._doubt)

@@ -77,6 +77,7 @@ class Recovery:
                 restored.writer.close()
             return
         seat.writer = restored.writer
+        seat.writer.stamped = seat.clock.learn
         seat.begin(self.custody.new_epoch())
         epoch = seat.epoch
         positions = seat.live(restored.pipeline, restored.checkpoint)

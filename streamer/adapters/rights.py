@@ -53,7 +53,7 @@ def rights_of(role: Role, topics: Topics, group: str) -> tuple[Right, ...]:
         case Role.WORKER:
             return (
                 Right("topic", sources, ("Read", "DescribeConfigs")),
-                Right("topic", (topics.state,), ("Read", "Write")),
+                Right("topic", (topics.state,), ("Read", "Write", "DescribeConfigs")),
                 Right("topic", (topics.alerts, topics.reports, topics.dead_letters, *traced), ("Write",)),
                 Right("group", (group,), ("Read",)),
                 Right("group", (f"{group}.reader", f"{group}.state"), ("Describe",)),

@@ -8,6 +8,7 @@ import time
 from enum import StrEnum
 from typing import Any
 
+from streamer.adapters.clock import BrokersClock
 from streamer.adapters.readers import Chunk
 from streamer.adapters.transactions import PartitionWriter
 from streamer.adapters.transport import Run
@@ -49,6 +50,7 @@ class Seat:
         self.number, self.epoch = number, epoch
         self.standing = Standing.RESTORING
         self.gone = threading.Event()
+        self.clock = BrokersClock()
         self.writer: PartitionWriter | None = None
         self.checkpoint: Checkpoint | None = None
         self.pipeline: Pipeline | None = None
@@ -90,6 +92,7 @@ class Seat:
         self.next[chunk.kind] = chunk.end
         self.queued[chunk.kind] += len(chunk.records)
         self.merger.push(chunk.kind, chunk.records)
+        self.clock.saw(record_time(chunk.records[-1]))
         return True
 
     def end(self, kind: int, offset: int) -> None:
@@ -99,8 +102,8 @@ class Seat:
         self.head_at[kind] = time.monotonic()
 
     def next_run(self) -> Run | None:
-        """The next records in the merged order, if it is known which they are."""
-        found = self.merger.next_run()
+        """The next records in the merged order, if it is known which they are and their time has come."""
+        found = None if self.clock.holds else self.merger.next_run()
         if found is None:
             return None
         kind, records = found
@@ -117,8 +120,9 @@ class Seat:
         return dropped
 
     def stuck(self, kind: int, now: float) -> float:
-        """For how many seconds the records of this topic have waited for the other one."""
-        return now - self.moved_at if self.merger.waiting_for == 1 - kind else 0.0
+        """For how many seconds the records of this topic have waited: for the other's, or for their time."""
+        waits = self.merger.waiting_for == 1 - kind or self.clock.holds
+        return now - self.moved_at if waits else 0.0
 
     # -- the head -----------------------------------------------------------------------
 
@@ -136,22 +140,23 @@ class Seat:
         """Is it known of both topics that there was no more a moment ago? A lost leader says nothing."""
         return self.at_head and now - min(self.head_at) < FRESH_SECONDS
 
-    def tick(self, now: float, now_ms: int) -> None:
-        """Time passes at the head of both topics, and only there."""
+    def tick(self, now: float, now_ms: int | None) -> None:
+        """Time passes at the head of both topics, and only there. ``now_ms``: None while it is in doubt."""
         if self.pipeline is None or not self.at_head:
             return
         for kind in (0, 1):
             self.pipeline.settle(kind, self.next[kind])
-        if self.sure_of_head(now):
+        if now_ms is not None and self.sure_of_head(now):
             self.dirty |= self.pipeline.tick(now_ms)
 
-    def lag(self, kind: int, high_offset: int, now_ms: int) -> tuple[int, float]:
-        """Records and seconds behind. At the head both are 0."""
+    def lag(self, kind: int, high_offset: int, now_ms: int | None) -> tuple[int, float]:
+        """Records and seconds behind. At the head both are 0. ``now_ms``: this worker's time where None."""
         if self.pipeline is None or self.at_head:
             return 0, 0.0
         records = max(0, high_offset - self.pipeline.positions[kind])
         clock = self.pipeline.partition.now
-        return records, max(0.0, (now_ms - clock) / 1000) if records and clock else 0.0
+        late = (now_ms or int(time.time() * 1000)) - clock
+        return records, max(0.0, late / 1000) if records and clock else 0.0
 
     # -- commits ------------------------------------------------------------------------
 
@@ -164,7 +169,8 @@ class Seat:
         """Is it time to commit?
 
         Seconds between two: ``interval``, ``shortest`` once the traffic pauses. What
-        a burst has left behind is saved as soon as it is over.
+        a burst has left behind is saved as soon as it is over. Where there is nothing
+        to save, each commit still tells what time it is at the broker.
         """
         if self.standing is not Standing.LIVE or self.commit is not None or self.pipeline is None:
             return False
@@ -172,7 +178,8 @@ class Seat:
             return True
         waited = now - self.committed_at
         if not self.dirty:
-            return waited >= IDLE_COMMIT_SECONDS
+            asking = self.at_head and self.clock.in_doubt
+            return waited >= (shortest if asking else IDLE_COMMIT_SECONDS)
         resting = now - self.moved_at >= min(shortest, PAUSE_SECONDS) and self.at_head
         if resting and self.unsaved >= BURST_RECORDS:
             return True

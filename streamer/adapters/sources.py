@@ -1,4 +1,4 @@
-"""What the two source topics are: which ones exactly, and whose clock stamps their records."""
+"""What the two source topics are: which ones exactly; and whose clock stamps records."""
 
 from __future__ import annotations
 
@@ -38,15 +38,17 @@ def topic_ids(admin: AdminClient, topics: Sequence[str]) -> list[str]:
     return [str(futures[topic].result().topic_id) for topic in topics]
 
 
-def check_clock(admin: AdminClient, topics: Sequence[str]) -> None:
+def check_clock(admin: AdminClient, sources: Sequence[str], state: str) -> None:
     """Record time decides what is late and what has expired: it has to be the brokers' own.
 
-    Under ``CreateTime`` one client whose clock is wrong would move everybody's.
+    Under ``CreateTime`` one client whose clock is wrong would move everybody's, and the
+    answer to a commit would not tell what time it is at the broker.
 
     Raises:
         SourcesError: it is not, or nobody says.
     """
-    wrong = {topic: found for topic, found in _clocks(admin, topics).items() if found != BROKERS_CLOCK}
+    found = _clocks(admin, [*sources, state])
+    wrong = {topic: clock for topic, clock in found.items() if clock != BROKERS_CLOCK}
     if wrong:
         name = next(iter(wrong))
         raise SourcesError(
@@ -54,7 +56,7 @@ def check_clock(admin: AdminClient, topics: Sequence[str]) -> None:
             " clients' clocks, and a single one that is wrong would expire every prediction. Set it with"
             f" `kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name {name}"
             f" --add-config {TIMESTAMP_TYPE}={BROKERS_CLOCK}` (records already there keep theirs), or"
-            " write to new topics made by `streamer topics create`"
+            " use new topics made by `streamer topics create`"
         )
 
 

@@ -89,6 +89,8 @@ CONFIGS: Mapping[str, Mapping[str, str]] = {
     # Compacted often, in small segments: a restart reads all of what is left.
     "state": {
         "cleanup.policy": "compact",
+        # The answer to a commit tells the broker's time.
+        "message.timestamp.type": "LogAppendTime",
         "segment.bytes": str(64 * 1024 * 1024),
         "segment.ms": str(10 * 60_000),
         "min.cleanable.dirty.ratio": "0.1",

@@ -11,10 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -75,6 +77,7 @@ class PartitionWriter:
     ``transactional.id`` is ``<group>-<partition>``: whoever initialises it
     last is the only one that can commit (promise 3). ``gone``: set once the
     partition is given up; then every wait ends with ``Unreachable``.
+    ``stamped`` is told the broker's time of each commit, in ms.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class PartitionWriter:
         gone: threading.Event | None = None,
     ) -> None:
         self.partition, self.rooms = partition, rooms
+        self.stamped: Callable[[int], None] = lambda broker_ms: None
         self.gone = gone or threading.Event()
         self._producer = Producer(producer_config(base, f"{group}-{partition}"))
 
@@ -136,10 +140,12 @@ class PartitionWriter:
     def _attempt(self, commit: Commit) -> KafkaError | None:
         """None: it is written. Else it was aborted, and why."""
         record: OutRecord | None = None
+        # The broker answers with its time for each: one is enough, that of the last that is state.
+        telling = next((each for each in reversed(commit.records) if each.room == "state"), None)
         try:
             self._producer.begin_transaction()
             for record in commit.records:
-                self._produce(record)
+                self._produce(record, self._note_time if record is telling else None)
         except KafkaException as error:
             return self._abort_after(error, record)
         while True:
@@ -153,15 +159,22 @@ class PartitionWriter:
                     return self._abort_after(error, None)
                 self._wait(RETRY_SECONDS)
 
-    def _produce(self, record: OutRecord) -> None:
+    def _note_time(self, error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            kind, broker_ms = message.timestamp()
+            if kind == TIMESTAMP_LOG_APPEND_TIME:
+                self.stamped(broker_ms)
+
+    def _produce(self, record: OutRecord, on_delivery: Callable[..., None] | None) -> None:
         topic = self.rooms.topic_of(record)
         if topic is None:
             return
         while True:
             try:
                 self._producer.produce(
-                    topic, record.value, record.key, self.partition, headers=list(record.headers)
-                )
+                    topic, record.value, record.key, self.partition, headers=list(record.headers),
+                    on_delivery=on_delivery,
+                )  # fmt: skip
                 return
             except BufferError:
                 self._producer.poll(0.05)

@@ -35,9 +35,10 @@ class Profile:
 
     ``quota``: what the versions of a partition may have together.
 
-    A row of nothing but the numbers that are known is packed into a buffer and
-    counted with others; any other row is counted at once. A row's own objects
-    are not kept, or a worker of many models would wait for memory.
+    The numbers that are known are packed into a buffer and counted with those of
+    other rows; the rest of a row, and all of one in which a number is missing, at
+    once. A row's own objects are not kept, or a worker of many models would wait
+    for memory.
     """
 
     def __init__(self, max_features: int, quota: Quota) -> None:
@@ -67,13 +68,15 @@ class Profile:
     def take(self, features: dict[str, Any]) -> None:
         """Count a row."""
         self.rows += 1
-        if len(features) == self._width:
+        if len(features) >= self._width > 0:
             try:
                 self._pack(self._buffer, self._at, *self._values(features))
             except (KeyError, StructError, OverflowError):  # other features, or no numbers
                 self._count_one(features)
                 return
             self._at += self._row_bytes
+            if len(features) > self._width:  # what is no known number: a category, as a rule
+                self._count_one({n: value for n, value in features.items() if n not in self.numeric})
             if self._at == self._full:
                 self.flush()
             return

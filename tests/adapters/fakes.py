@@ -26,13 +26,18 @@ TOPICS = ("p", "l")
 
 
 class Writer:
-    """Writes when ``gate`` is open; raises ``error`` instead, if there is one."""
+    """Writes when ``gate`` is open; raises ``error`` instead, if there is one.
+
+    ``told_ms``: the broker's time of a commit; None: the right one.
+    """
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.error: BaseException | None = None
         self.written: list[Commit] = []
+        self.stamped: Callable[[int], None] = lambda broker_ms: None
+        self.told_ms: int | None = None
         self.closed = False
 
     def write(self, commit: Commit) -> None:
@@ -40,6 +45,7 @@ class Writer:
         if self.error is not None:
             raise self.error
         self.written.append(commit)
+        self.stamped(self.told_ms or int(time.time() * 1000))
 
     def close(self) -> None:
         self.closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,7 @@ def break_the_clock(bench: Bench, patch: pytest.MonkeyPatch) -> None:
 
 def break_a_tick(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     bench.work()
+    bench.seats[0].clock.learn(int(time.time() * 1000))  # else none is due
     break_the_clock(bench, patch)
     bench.ownership.beat()
 

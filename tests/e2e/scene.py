@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.deadline import wait_until
 from tests.e2e.feeder import Feeder
 from tests.e2e.oracle import Oracle, gather, identities_hold
 from tests.e2e.traffic import OBJECTIVES, Written, traffic
-from tests.e2e.worker_process import WorkerProcess
+from tests.e2e.worker_process import PROGRAM, WorkerProcess
 
 Alert = dict[str, Any]
 
@@ -44,10 +44,10 @@ class Scene:
         self.workers: list[WorkerProcess] = []
         self.feeders: list[Feeder] = []
 
-    def start(self, **settings: str) -> WorkerProcess:
-        """One more worker, which commits often. ``settings`` as of ``WorkerProcess``."""
+    def start(self, program: Sequence[str] = PROGRAM, **settings: str) -> WorkerProcess:
+        """One more worker, which commits often. Arguments as of ``WorkerProcess``."""
         settings = {"commit_interval": "0.1", "commit_share": "0.5", **settings}
-        worker = WorkerProcess(self.through, self.prefix, self.scratch, self.file, **settings)
+        worker = WorkerProcess(self.through, self.prefix, self.scratch, self.file, program, **settings)
         self.workers.append(worker)
         return worker
 

@@ -8,22 +8,34 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from streamer.adapters.scrape import Scrape, fetch
 from streamer.local import free_ports
 from tests.deadline import wait_until
 
+PROGRAM = ("-m", "streamer")
+
 
 class WorkerProcess:
-    """``streamer worker`` on topics with a prefix. ``settings`` become STREAMER_* variables."""
+    """``streamer worker`` on topics with a prefix. ``settings`` become STREAMER_* variables.
+
+    ``program``: what Python runs, should it be something around streamer.
+    """
 
     def __init__(
-        self, bootstrap: str, prefix: str, scratch: Path, objectives: Path | None = None, **settings: str
+        self,
+        bootstrap: str,
+        prefix: str,
+        scratch: Path,
+        objectives: Path | None = None,
+        program: Sequence[str] = PROGRAM,
+        **settings: str,
     ) -> None:
         self.port = free_ports(1)[0]
         self.log = scratch / f"worker-{self.port}.log"
-        command = [sys.executable, "-m", "streamer", "worker", *([str(objectives)] if objectives else [])]
+        command = [sys.executable, *program, "worker", *([str(objectives)] if objectives else [])]
         variables = {
             "bootstrap": bootstrap,
             "topic_prefix": prefix,

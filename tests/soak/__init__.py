@@ -1,0 +1,1 @@
+"""An hour under a steady load: nothing is lost, and nothing grows that should not."""
