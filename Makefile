@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz chaos soak reliability lint format picture bench lock audit sbom clean
+.PHONY: help setup demo test fuzz chaos dashboards limits soak reliability lint format picture bench lock audit sbom clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,12 +55,15 @@ picture: setup ## Draw docs/demo.svg anew, from a run of the demo
 bench: setup ## Measure speed on this machine (at most 15 minutes)
 	@$(BIN)/python -m benchmarks.run
 
-chaos: setup ## Break everything at random, judge the rest (SCHEDULES=10, MINUTES=60, SEED=7, ANEW=1, BROKERS=1)
+chaos: setup ## Break everything at random, judge the rest (SCHEDULES=10, MINUTES=60, SEED=7, ANEW=1, BROKERS=1, REPARTITION=1)
 	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(MINUTES),--minutes $(MINUTES)) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(ANEW),--anew) $(if $(BROKERS),--brokers)
+	  $(if $(SEED),--seed $(SEED)) $(if $(ANEW),--anew) $(if $(BROKERS),--brokers) $(if $(REPARTITION),--repartition)
 
 soak: setup ## An hour at 20,000 events a second: nothing may grow or be lost (MINUTES=60) → tests/soak/results
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
+
+limits: setup ## Disk and memory: too little, too many models, one too busy (SCENE=hot) → tests/limits/results
+	@$(BIN)/python -m tests.limits $(if $(SCENE),--scene $(SCENE))
 
 reliability: setup ## Write docs/reliability.md anew from the results of chaos
 	@$(BIN)/python -m tests.chaos.report
@@ -69,10 +72,16 @@ lock: $(UV) ## Write requirements/dev.lock anew from pyproject.toml (UPGRADE=1 t
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) \
 	  --extra worker --extra local --extra dev pyproject.toml -o requirements/dev.lock
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links -c requirements/dev.lock \
+	  --extra worker pyproject.toml -o requirements/worker.lock
 
 $(UV):
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/pip install --quiet uv==0.13.9
+
+dashboards: setup ## Write the dashboards of deploy/grafana anew from their generator
+	@$(BIN)/python -m deploy.grafana.build
 
 audit: $(AUDIT) ## Hold the locked dependencies against the known vulnerabilities
 	@.venv-audit/bin/python .ci/audit.py $(if $(MAY_SKIP),--may-skip)

@@ -13,19 +13,23 @@ import logging
 import signal
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streamer.adapters import codec
 from streamer.adapters.commits import Pace
-from streamer.adapters.exposition import Exposition, ProcessorStats, serve
+from streamer.adapters.exposition import Exposition, ProcessorStats, RouterStats, serve
 from streamer.adapters.faust_app import build_app
+from streamer.adapters.health import Answer
 from streamer.adapters.http_server import Certificate
 from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership
 from streamer.adapters.readers import Readers
 from streamer.adapters.restore import Restorer
 from streamer.adapters.rights import Role, missing_rights, rights_of
+from streamer.adapters.router import Membership, Router
 from streamer.adapters.sources import SourcesError, check_clock, identity_of, topic_ids
 from streamer.adapters.topics import cluster_of, unequal_partitions, why_missing
 from streamer.adapters.transactions import Rooms
@@ -33,9 +37,11 @@ from streamer.config import Settings
 from streamer.domain.objectives import Objectives
 from streamer.errors import StreamerError
 from streamer.home import home
+from streamer.routing import Routes
 
 log = logging.getLogger("streamer.app")
 GC_THRESHOLDS = (50_000, 50, 100)
+ROUTER_SECONDS = 8.0
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
@@ -60,16 +66,17 @@ class Worker:
         Raises:
             WorkerError, TopicsError: before any work, with the cure.
         """
-        partitions, identity = await asyncio.to_thread(self._look_at_cluster)
-        ownership = self._build(partitions, identity)
+        counts, identity = await asyncio.to_thread(self._look_at_cluster)
+        ownership = self._build(identity["partitions"], identity)
+        router = self._build_router(counts, identity["partitions"], ownership) if self.topics.routed else None
         settings = self.settings
         tls = settings.metrics_tls_cert and Certificate(settings.metrics_tls_cert, settings.metrics_tls_key)
         server = serve(
             self.exposition,
             settings.metrics_host,
             settings.metrics_port,
-            ownership.health,
-            ownership.ready,
+            partial(_both, ownership.health, router.health if router else _fine),
+            partial(_both, ownership.ready, router.ready if router else _fine),
             tls or None,
         )
         self._cleanups.append(("metrics server", server.close))
@@ -77,23 +84,29 @@ class Worker:
             app = build_app(ownership, self.settings.group, self.settings.bootstrap, scratch)
             try:
                 await app.start()
+                if router is not None:
+                    router.start()
                 log.info("metrics on %s/metrics", server.url)
                 return await self._watch(app, ownership, stop, on_ready)
             finally:
-                await self._take_down(app, ownership)
+                await self._take_down(app, ownership, router)
 
-    async def _take_down(self, app: Any, ownership: Ownership) -> None:
+    async def _take_down(self, app: Any, ownership: Ownership, router: Router | None) -> None:
         """The last commit comes first: Faust may take its time to stop. A step that fails skips no other."""
+        if router is not None:
+            router.stop()
         try:
             await ownership.end()
         finally:
             try:
                 await _within(app.stop(), 10.0, "Faust")
+                if router is not None and router.is_alive():
+                    await asyncio.to_thread(router.join, ROUTER_SECONDS)
             finally:
                 self._clean_up()
 
-    def _look_at_cluster(self) -> tuple[int, dict[str, Any]]:
-        """How many partitions there are, and what their state belongs to."""
+    def _look_at_cluster(self) -> tuple[dict[str, int], dict[str, Any]]:
+        """How many partitions each topic has, and what the state of ours belongs to."""
         listed = cluster_of(self.base)
         missing = [name for name in self.topics.by_role().values() if name not in listed.topics]
         if missing:
@@ -108,31 +121,28 @@ class Worker:
                 f"the Kafka at {self.settings.bootstrap} does not allow this worker: {'; '.join(lacking)}."
                 f" Allow it what `streamer topics acls --worker User:… --group {self.settings.group}` prints"
             )
-        partitions = len(listed.topics[self.topics.predictions].partitions)
-        sources = (self.topics.predictions, self.topics.labels)
-        admin = admin_of(self.base)
+        inputs, admin = self.topics.inputs, admin_of(self.base)
         try:
-            check_clock(admin, sources, self.topics.state)
-            ids = topic_ids(admin, sources)
+            check_clock(admin, inputs, self.topics.state)
+            ids = topic_ids(admin, inputs)
         except SourcesError as error:
             raise WorkerError(f"{error} (Kafka at {self.settings.bootstrap})") from error
-        identity = identity_of(self.settings.group, str(listed.cluster_id), sources, ids)
-        return partitions, identity | {
-            "partitions": partitions,
+        identity = identity_of(self.settings.group, str(listed.cluster_id), inputs, ids)
+        return counts, identity | {
+            "partitions": counts[inputs[0]],
             "partitioner": self.settings.partitioner,
         }
 
     def _build(self, partitions: int, identity: dict[str, Any]) -> Ownership:
         settings, topics = self.settings, self.topics
-        sources = (topics.predictions, topics.labels)
 
         def readers_for(listener: Any) -> Readers:
             return Readers(
                 member_config(
                     self.base, settings.group, int(settings.session_timeout * 1000), settings.instance_id
                 ),
-                reader_config(self.base, f"{settings.group}.reader"),
-                sources,
+                reader_config(self.base, settings.group),
+                topics.inputs,
                 listener,
                 settings.chunk,
                 settings.max_buffered,
@@ -141,7 +151,7 @@ class Worker:
         restorer = Restorer(
             base=self.base,
             group=settings.group,
-            topics=sources,
+            topics=topics.inputs,
             state_topic=topics.state,
             partitions=partitions,
             rooms=Rooms({"trace": None, **topics.by_role()}),
@@ -150,9 +160,30 @@ class Worker:
             home=lambda model: home(model, partitions, settings.partitioner),
             identity=identity,
             decode=codec.decode_event,
+            routed=topics.routed,
         )
         pace = Pace(settings.commit_interval, settings.commit_interval_max, settings.commit_share)
         return Ownership(restorer, readers_for, self.exposition, self.stats, pace, settings.trace)
+
+    def _build_router(self, counts: dict[str, int], partitions: int, ownership: Ownership) -> Router:
+        settings, sources = self.settings, self.topics.sources
+        self.stats.router = RouterStats()
+        router = Router(
+            self.base,
+            settings.group,
+            self.topics,
+            (counts[sources[0]], counts[sources[1]]),
+            Routes(sources, partitions, lambda model: home(model, partitions, settings.partitioner),
+                   codec.decode_event),
+            Membership(int(settings.session_timeout * 1000), uuid.uuid4().hex[:12], settings.instance_id),
+            self.stats.router,
+            ownership.expelled,
+            partial(ownership.tasks.crash, "the router"),
+            settings.chunk,
+            settings.max_buffered,
+        )  # fmt: skip
+        ownership.caught_up = router.caught_up
+        return router
 
     async def _watch(
         self, app: Any, ownership: Ownership, stop: asyncio.Event, on_ready: Callable[[], None] | None
@@ -180,6 +211,16 @@ class Worker:
                 cleanup()
             except Exception:
                 log.exception("taking down the %s", name)
+
+
+def _fine() -> Answer:
+    return True, ""
+
+
+def _both(first: Callable[[], Answer], second: Callable[[], Answer]) -> Answer:
+    """The first that is not well, else what the first one says."""
+    answer, other = first(), second()
+    return answer if other[0] or not answer[0] else other
 
 
 async def _within(work: Any, seconds: float, what: str) -> None:

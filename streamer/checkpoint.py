@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from streamer.domain.events import CURES
 from streamer.domain.partition import Cells, Key, Partition
+from streamer.origin import Origin, origin_of
 from streamer.pipeline import KINDS, DeadLetter, Effects, Pipeline, Unreadable
 
 FORMAT = 1
@@ -195,24 +196,30 @@ class Checkpoint:
         """The original bytes are the value; what we say about them are headers."""
         record = letter.record
         key, value = record.key() or b"", record.value() or b""
+        gap = isinstance(record, Unreadable)
+        found = origin_of(record) if pipeline.routed and not gap else None
+        origin = found or Origin(
+            pipeline.topics[letter.kind], pipeline.number, record.offset(), record.timestamp()[1],
+            record.first if gap else None,
+        )  # fmt: skip
         headers = [
             ("reason", letter.reason.value.encode()),
             ("cure", CURES[letter.reason].encode()),
-            ("topic", pipeline.topics[letter.kind].encode()),
+            ("topic", origin.topic.encode()),
             ("kind", KINDS[letter.kind].encode()),
-            ("partition", str(pipeline.number).encode()),
-            ("offset", str(record.offset()).encode()),
-            ("timestamp", str(record.timestamp()[1]).encode()),
+            ("partition", str(origin.partition).encode()),
+            ("offset", str(origin.offset).encode()),
+            ("timestamp", str(origin.time_ms).encode()),
         ]
-        if isinstance(record, Unreadable):
+        if origin.first is not None:
             value = b""
-            headers.append(("first-offset", str(record.first).encode()))
+            headers.append(("first-offset", str(origin.first).encode()))
         # Cut, so that the letter fits into a record of its topic whatever the sources take.
         if len(value) > self.max_dead_letter:
-            headers.append(("truncated-sha256", sha256(value).hexdigest().encode()))
+            headers.append(("truncated-sha256", origin.value_hash or sha256(value).hexdigest().encode()))
             value = value[: self.max_dead_letter]
         if len(key) > MAX_DEAD_LETTER_KEY:
-            headers.append(("truncated-key-sha256", sha256(key).hexdigest().encode()))
+            headers.append(("truncated-key-sha256", origin.key_hash or sha256(key).hexdigest().encode()))
             key = key[:MAX_DEAD_LETTER_KEY]
         return OutRecord("dead_letters", key, value, tuple(headers))
 
@@ -336,6 +343,12 @@ class Checkpoint:
                 "give each group a state topic of its own (STREAMER_TOPIC_NAMES__STATE, or another"
                 " --topic-prefix). If this group is to take that one's place: `streamer state export FILE"
                 f" --group {group}`, then {into}"
+            )
+        if "topics" in differs:
+            return (
+                "this worker reads other topics than the one that wrote it: `repartition`, `topic_names` or"
+                " the prefix has changed. Put that back, or give the workers a set of topics of their own"
+                f" (--topic-prefix) and another --group{self._or_anew(number)}"
             )
         why = "the partitions of the topics have changed, so models have other homes: keep what is known with"
         if not {"partitions", "partitioner"} & set(differs):

@@ -16,6 +16,7 @@ from typing import Any
 from streamer.domain.events import Reason
 from streamer.domain.partition import Partition
 from streamer.merge import LABELS, PREDICTIONS
+from streamer.origin import origin_of
 
 KINDS = ("predictions", "labels")
 
@@ -83,7 +84,8 @@ class Pipeline:
     """Feeds one partition, and knows how far it has come.
 
     ``decode`` turns bytes into a value and raises ValueError on garbage.
-    ``positions``: the next offset of predictions and of labels.
+    ``positions``: the next offset of predictions and of labels. ``routed``: a router
+    has written these topics, and its records say where they came from.
     """
 
     def __init__(
@@ -93,8 +95,9 @@ class Pipeline:
         topics: tuple[str, str],
         decode: Callable[[Any], Any],
         max_value: int = 1_000_000,
+        routed: bool = False,
     ) -> None:
-        self.partition, self.number, self.topics = partition, number, topics
+        self.partition, self.number, self.topics, self.routed = partition, number, topics, routed
         self.decode, self.max_value = decode, max_value
         self.positions = [0, 0]
         self.effects = Effects()
@@ -102,7 +105,12 @@ class Pipeline:
         self._last: tuple[int, int] = (PREDICTIONS, -1)
 
     def run(self, kind: int, records: Sequence[Any]) -> None:
-        """Process records of one topic in order. Raises Poison where our own code fails."""
+        """Process records of one topic in order.
+
+        Raises:
+            Poison: our own code fails on a record.
+            MemoryError: there is none left; no record is to blame, and one of them is half done.
+        """
         partition = self.partition
         start, end = 0, len(records)
         if not end:
@@ -115,6 +123,8 @@ class Pipeline:
             try:
                 if partition.advance(times[start]):
                     self.stamp()
+            except MemoryError:  # it could have hit any other record
+                raise
             except Exception as error:  # the second that this record began is to blame, and it with it
                 raise Poison(kind, records[start].offset()) from error
             limit = partition.now + 1000
@@ -180,6 +190,8 @@ class Pipeline:
                     reason = self._again(kind, event, reason, record)
                 if told:
                     self._stamp(kind, record.offset())
+            except MemoryError:
+                raise
             except Exception as error:
                 raise Poison(kind, record.offset()) from error
             if reason is not None:
@@ -197,7 +209,9 @@ class Pipeline:
 
     def _no_bytes(self, kind: int, record: Any) -> None:
         if record.value() is None:
-            self._dead(kind, Reason.TOMBSTONE, record)
+            origin = origin_of(record) if self.routed else None
+            gap = origin is not None and origin.first is not None
+            self._dead(kind, Reason.UNREADABLE if gap else Reason.TOMBSTONE, record)
             return
         self._dead(kind, Reason.UNREADABLE, record)
         self.effects.unreadable.append((kind, record.first, record.last, record.time_ms))

@@ -17,11 +17,11 @@ Alert = dict[str, Any]
 class AlertLog:
     """Reads every partition of the alerts topic from its beginning, outside of any group."""
 
-    def __init__(self, base: ClientConfig, topic: str) -> None:
+    def __init__(self, base: ClientConfig, topic: str, group: str = "streamer.alerts") -> None:
         self.topic = topic
         self._open = set(required_topics(base, [topic])[topic].partitions)
         # The offsets are ours alone; librdkafka still wants a group's name.
-        config = reader_config(base, "streamer.alerts") | {"auto.offset.reset": "earliest"}
+        config = reader_config(base, group) | {"auto.offset.reset": "earliest"}
         self._consumer = Consumer(config)
         self._consumer.assign([TopicPartition(topic, number, 0) for number in self._open])
 
@@ -38,8 +38,14 @@ class AlertLog:
             for *_, alert in self._take(0.2):
                 yield alert
 
-    def _take(self, seconds: float) -> list[tuple[int, int, int, Alert]]:
-        found: list[tuple[int, int, int, Alert]] = []
+    @property
+    def caught_up(self) -> bool:
+        """Every partition was read to its end once."""
+        return not self._open
+
+    def records(self, seconds: float) -> list[Any]:
+        """What was committed next, also without a value; waits for ``seconds`` where nothing was."""
+        found: list[Any] = []
         # ``consume`` would wait for its whole time while there are fewer than asked for.
         first = self._consumer.poll(seconds)
         if first is None:
@@ -50,14 +56,21 @@ class AlertLog:
             if error is not None:
                 if error.code() == error._PARTITION_EOF:
                     self._open.discard(message.partition())
-                elif error.fatal():
+                elif error.fatal() or error.code() == error.TOPIC_AUTHORIZATION_FAILED:
                     raise KafkaException(error)
-            elif message.value() is not None and (alert := self._decoded(message)) is not None:
+            else:
+                found.append(message)
+        return found
+
+    def _take(self, seconds: float) -> list[tuple[int, int, int, Alert]]:
+        found: list[tuple[int, int, int, Alert]] = []
+        for message in self.records(seconds):
+            if message.value() is not None and (alert := self.decoded(message)) is not None:
                 at = (message.timestamp()[1], message.partition(), message.offset())
                 found.append((*at, alert))
         return found
 
-    def _decoded(self, message: Any) -> Alert | None:
+    def decoded(self, message: Any) -> Alert | None:
         """None for what no worker wrote: whoever may write to the topic must not keep its readers from it."""
         try:
             alert = orjson.loads(message.value())

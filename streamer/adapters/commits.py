@@ -116,8 +116,7 @@ class Commits:
             commit = seat.checkpoint.prepare(seat.pipeline, self.trace)
             return commit, read_partition(seat.pipeline.partition, seat.readings)
         except Exception as error:
-            log.exception("partition %d: saving it", seat.number)
-            self.custody.quarantine(seat, failed(seat.number, "saving its state", error))
+            self.custody.broken(seat, "saving its state", error)
             return None
 
     async def _write(self, seat: Seat, commit: Commit) -> float | None:
@@ -134,17 +133,8 @@ class Commits:
         except Unreachable as error:
             log.warning("commit %d was not saved: %s", commit.number, error)
         except Exception as error:
-            log.exception("partition %d: writing commit %d", seat.number, commit.number)
-            self.custody.quarantine(seat, failed(seat.number, "writing a commit", error))
+            self.custody.broken(seat, f"writing commit {commit.number}", error)
         return None
-
-
-def failed(number: int, doing: str, error: BaseException) -> str:
-    """Why a partition is quarantined whose processing hit a bug of ours."""
-    return (
-        f"partition {number}: our own code failed while {doing} ({error!r}); nothing after the last commit"
-        " was kept. Please report it with the log's traceback; a restart begins at that commit"
-    )
 
 
 def _timed(call: Callable[[Any], None], argument: Any) -> float:

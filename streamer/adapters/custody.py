@@ -18,8 +18,18 @@ from streamer.adapters.transactions import Fenced
 log = logging.getLogger("streamer.partitions")
 
 
+class OutOfMemory(Exception):
+    """The worker cannot go on; the message names the cure."""
+
+    def __init__(self) -> None:
+        super().__init__("no memory is left: give this worker more, or lower `limits:` in its objectives")
+
+
 class Custody:
-    """``seats``: by partition. ``kept``: given up a moment ago, saved, and nobody else has had it since."""
+    """``seats``: by partition. ``kept``: given up a moment ago, saved, and nobody else has had it since.
+
+    ``starved``: why the worker has to stop, once there is no memory left.
+    """
 
     def __init__(self, exposition: Exposition, stats: ProcessorStats) -> None:
         self.exposition, self.stats = exposition, stats
@@ -27,6 +37,7 @@ class Custody:
         self.seats: dict[int, Seat] = {}
         self.kept: dict[int, Seat] = {}
         self.rejoining = self.ending = False
+        self.starved: OutOfMemory | None = None
         self._epoch = 0
 
     def new_epoch(self) -> int:
@@ -75,11 +86,28 @@ class Custody:
         """Ours, but not worked on: what is wrong and its cure are for a person to read."""
         if not self.holds(seat):
             return
-        log.error("quarantined: %s", why)
         seat.standing = Standing.QUARANTINED
-        self.release(seat)
         seat.pipeline = seat.checkpoint = None
+        self.release(seat)
+        log.error("quarantined: %s", why)
         self.stats.quarantined[seat.number] = why
+
+    def broken(self, seat: Seat, doing: str, error: BaseException) -> None:
+        """Our own code failed while ``doing`` something: what it was doing it to may be half done.
+
+        For want of memory neither a record nor the state is to blame: the worker has to end,
+        and whoever starts it again with more goes on from the last commit.
+        """
+        if isinstance(error, MemoryError):
+            self.starved = self.starved or OutOfMemory()
+            self.quarantine(seat, f"partition {seat.number}: no memory was left while {doing}")
+            return
+        self.quarantine(
+            seat,
+            f"partition {seat.number}: our own code failed while {doing} ({error!r}); nothing after the last"
+            " commit was kept. Please report it with the log's traceback; a restart begins at that commit",
+        )
+        log.error("partition %d: %s", seat.number, doing, exc_info=error)
 
     def fenced(self, seat: Seat, error: Fenced) -> None:
         """Somebody else has it (or our transaction outlived its timeout: it looks the same)."""

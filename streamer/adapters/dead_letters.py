@@ -19,7 +19,14 @@ import orjson
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ClientConfig, admin_of, ask, close_quietly, offset_in, reader_config
+from streamer.adapters.kafka import (
+    ClientConfig,
+    admin_of,
+    ask,
+    close_quietly,
+    offset_in,
+    reader_config,
+)
 from streamer.adapters.topics import Topics, required_topics
 from streamer.domain.events import Reason
 from streamer.errors import StreamerError
@@ -129,9 +136,12 @@ class LetterLog:
 
     def __init__(self, base: ClientConfig, topics: Topics) -> None:
         self.base, self.topic = base, topics.dead_letters
-        listed = required_topics(base, (topics.predictions, topics.labels, self.topic))
+        # Where letters may have come from, and where each can be sent back to: sources that are routed
+        # are only read.
+        self.back = {**dict(zip(topics.sources, topics.inputs, strict=True)), **{n: n for n in topics.inputs}}
+        listed = required_topics(base, (*self.back, self.topic))
         self.partitions = len(listed[self.topic].partitions)
-        self.sources = {name: len(listed[name].partitions) for name in (topics.predictions, topics.labels)}
+        self.sources = {name: len(listed[name].partitions) for name in self.back}
 
     def ends(self) -> dict[int, int]:
         """Partition → the offset after its last record, of transactions that are still open too.
@@ -242,7 +252,7 @@ def _take(consumer: Consumer, left: dict[int, int]) -> Iterator[Letter | Mark | 
             if error.code() == error._PARTITION_EOF and message.offset() >= left.get(number, 0):
                 left.pop(number, None)
                 yield None
-            elif error.fatal():
+            elif error.fatal() or error.code() == error.TOPIC_AUTHORIZATION_FAILED:
                 raise KafkaException(error)
         elif number in left and message.offset() < left[number]:
             yield parse(message)

@@ -54,7 +54,7 @@ class Deployment:
 
     @property
     def sources(self) -> tuple[str, str]:
-        return self.topics.predictions, self.topics.labels
+        return self.topics.inputs
 
 
 def look_at(base: ClientConfig, group: str, topics: Topics, partitioner: str) -> Deployment:
@@ -73,8 +73,8 @@ def look_at(base: ClientConfig, group: str, topics: Topics, partitioner: str) ->
     unequal = unequal_partitions(topics, counts)
     if unequal:
         raise StateRefused("\n".join(f"topic {name} {problem}" for name, problem in unequal.items()))
-    partitions = counts[topics.predictions]
-    sources = (topics.predictions, topics.labels)
+    sources = topics.inputs
+    partitions = counts[sources[0]]
     ids = topic_ids(admin_of(base), sources)
     identity = identity_of(group, str(listed.cluster_id), sources, ids)
     return Deployment(
@@ -97,7 +97,7 @@ def commit_seen(base: ClientConfig, group: str, topic: str, number: int) -> int 
 def read_raw(base: ClientConfig, group: str, topic: str, number: int) -> dict[bytes, bytes]:
     """The live records of one partition of a compacted topic of ours. Raises StateRefused."""
     try:
-        return read_state(base, f"{group}.status", topic, number)
+        return read_state(base, group, topic, number)
     except (KafkaException, Unreachable) as error:
         raise StateRefused(f"{topic}/{number} cannot be read: {why(error)}") from error
 
@@ -155,13 +155,18 @@ def tell_group(at: Deployment, positions: Mapping[int, Pair], commits: Mapping[i
     ]
     admin = admin_of(at.base)
     asked = [ConsumerGroupTopicPartitions(at.group, offsets)]
-    try:
-        ask(admin.alter_consumer_group_offsets(asked, request_timeout=ASK_SECONDS).values())
-    except (KafkaException, TimeoutError) as error:
-        raise StateRefused(
-            f"the state is written, but group {at.group} could not be told ({why(error)}): lag tools show it"
-            " once a worker has committed"
-        ) from error
+
+    def tell() -> None:
+        [told] = ask(admin.alter_consumer_group_offsets(asked, request_timeout=ASK_SECONDS).values())
+        for each in told.topic_partitions:
+            if each.error is not None:
+                raise KafkaException(each.error)
+
+    _patiently(
+        f"the state is written, but group {at.group} could not be told (lag tools show it once a worker has"
+        " committed)",
+        tell,
+    )
 
 
 def _members(base: ClientConfig, group: str) -> Sequence[Any]:

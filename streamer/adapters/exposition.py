@@ -57,6 +57,21 @@ class ProcessorStats:
     lag_seconds: dict[tuple[str, int], float] = field(default_factory=dict)
     quarantined: dict[int, str] = field(default_factory=dict)
     clock_ahead: dict[int, float] = field(default_factory=dict)
+    router: RouterStats | None = None
+
+
+@dataclass(slots=True)
+class RouterStats:
+    """What the router counts since the process began. ``left``: records that wait in its source partitions.
+
+    ``halted``: source partitions that it cannot go on with, and why.
+    """
+
+    routed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TERMINAL, 0))
+    homeless: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TERMINAL, 0))
+    left: dict[tuple[str, int], int] = field(default_factory=dict)
+    halted: dict[tuple[str, int], str] = field(default_factory=dict)
+    fenced: int = 0
 
 
 class Exposition:
@@ -218,8 +233,18 @@ def _processor(partitions: dict[int, PartitionReadings], stats: ProcessorStats) 
     rows["streamer_lag_seconds"] += [((t, str(p)), s) for (t, p), s in list(stats.lag_seconds.items())]
     rows["streamer_clock_offset_seconds"] += [((str(p),), s) for p, s in list(stats.clock_ahead.items())]
     rows["streamer_partitions_owned"].append(((), len(partitions)))
+    if stats.router is not None:
+        _router(rows, stats.router)
     rows["streamer_partitions_quarantined"].append(((), len(stats.quarantined)))
     return rows
+
+
+def _router(rows: dict[str, Rows], stats: RouterStats) -> None:
+    rows["streamer_routed_total"] += [((topic,), n) for topic, n in stats.routed.items()]
+    rows["streamer_routed_without_model_total"] += [((topic,), n) for topic, n in stats.homeless.items()]
+    rows["streamer_unrouted_records"] += [((t, str(p)), n) for (t, p), n in list(stats.left.items())]
+    rows["streamer_router_partitions_halted"].append(((), len(stats.halted)))
+    rows["streamer_router_fenced_total"].append(((), stats.fenced))
 
 
 class _Text:

@@ -51,6 +51,15 @@ LASTING = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     }
 )
+# A person has to allow it.
+NOT_ALLOWED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
 
 
 class Verdict(StrEnum):
@@ -194,7 +203,14 @@ def offsets_of(
     client = Consumer(reader_config(base, group))
 
     def ask_for(wanted: list[TopicPartition]) -> Offsets:
-        found = client.committed(wanted, seconds)
+        try:
+            found = client.committed(wanted, seconds)
+        except KafkaException as error:
+            # What the coordinator said meanwhile is kept for whoever polls.
+            said = client.poll(0) if error_of(error).code() == KafkaError._TIMED_OUT else None
+            if said is not None and said.error() is not None:
+                raise KafkaException(said.error()) from error
+            raise
         for each in found:
             if each.error is not None:
                 raise KafkaException(each.error)

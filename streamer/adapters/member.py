@@ -33,7 +33,13 @@ class Member:
         self._assigned, self._revoked, self._expelled = assigned, revoked, expelled
         self.trouble: str | None = None
         self._rejoin_at: float | None = None
+        self._belongs = False
         self._client = Consumer(self._config)
+
+    @property
+    def _static(self) -> bool:
+        """Has it a name of its own in the group?"""
+        return "group.instance.id" in self._config
 
     def join(self) -> None:
         self._client.subscribe(
@@ -64,8 +70,7 @@ class Member:
         expel it, while joining at once would throw its heir out.
         """
         beat = int(self._config.get("heartbeat.interval.ms", 0)) / 1000
-        static = "group.instance.id" in self._config
-        self._rejoin_at = time.monotonic() + (HEARTBEATS_IN_DOUBT * beat if static else 0.0)
+        self._rejoin_at = time.monotonic() + (HEARTBEATS_IN_DOUBT * beat if self._static else 0.0)
 
     def _renew(self) -> None:
         self._rejoin_at = None
@@ -76,7 +81,13 @@ class Member:
         self.join()
 
     def commit(self, partition: int, positions: tuple[int, int], number: int) -> None:
-        """Tell the group how far we are."""
+        """Tell the group how far we are; of an earlier life it is told nothing.
+
+        Whoever is still joining has no identity yet: a static one that commits all the
+        same is taken for somebody else under its name, and expelled for good.
+        """
+        if not self._belongs:
+            return
         offsets = [
             TopicPartition(topic, partition, offset, str(number))
             for topic, offset in zip(self._topics, positions, strict=True)
@@ -89,9 +100,14 @@ class Member:
     def _on_assign(self, client: Consumer, tps: list[TopicPartition]) -> None:
         client.assign([])  # the member reads nothing; the readers do
         self.trouble = None
+        self._belongs = True
         self._assigned({tp.partition for tp in tps})
 
     def _on_revoke(self, client: Consumer, tps: list[TopicPartition], lost: bool) -> None:
         # Saved first: this tells the group that they are free, and others are given them at once.
         self._revoked({tp.partition for tp in tps}, lost)
+        self._belongs = False
         client.unassign()
+        if lost and self._static:
+            # It joins again by itself, and a late commit of its earlier life would expel it then.
+            self.rejoin()

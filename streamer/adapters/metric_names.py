@@ -119,5 +119,20 @@ PROCESSOR: dict[str, Family] = {
         "gauge", "How far the brokers' clock is ahead of this worker's.", ("partition",)
     ),
     "streamer_partitions_quarantined": Family("gauge", "Partitions whose state cannot be trusted."),
+    "streamer_routed_total": Family(
+        "counter", "Records of the sources brought to their model's home, with `repartition`.", ("topic",)
+    ),
+    "streamer_routed_without_model_total": Family(
+        "counter", "Those of them that name no model and become dead letters.", ("topic",)
+    ),
+    "streamer_unrouted_records": Family(
+        "gauge", "Records that wait in the sources, by their partitions there.", ("topic", "partition")
+    ),
+    "streamer_router_partitions_halted": Family(
+        "gauge", "Partitions of the sources that the router cannot go on with."
+    ),
+    "streamer_router_fenced_total": Family(
+        "counter", "Transactions of the router refused because others had its partitions."
+    ),
     "streamer_series_dropped": Family("gauge", "Series folded into other, or left out, at max_series."),
 }

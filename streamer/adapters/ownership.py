@@ -20,7 +20,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from streamer.adapters.clock import why_in_doubt
-from streamer.adapters.commits import Commits, Pace, failed
+from streamer.adapters.commits import Commits, Pace
 from streamer.adapters.custody import Custody, log
 from streamer.adapters.exposition import Exposition, ProcessorStats
 from streamer.adapters.heads import Heads
@@ -78,6 +78,7 @@ class Ownership:
         self._wanted: frozenset[int] = frozenset()
         self._joined = False
         self._doubt = ""
+        self.caught_up: Callable[[], bool] = lambda: True  # a router knows if what we read is all there is
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_at = time.monotonic()
 
@@ -132,8 +133,7 @@ class Ownership:
             self._poisoned(seat, poison)
             return
         except Exception as error:
-            log.exception("partition %d: processing it", seat.number)
-            self.custody.quarantine(seat, failed(seat.number, "processing it", error))
+            self.custody.broken(seat, "processing it", error)
             return
         seat.dirty = True
         seat.unsaved += len(run.records)
@@ -149,19 +149,19 @@ class Ownership:
             self.recovery.reset(seat)
         else:
             what = f"processing it: {poison}, and setting records aside did not help"
-            self.custody.quarantine(seat, failed(seat.number, what, poison.__cause__ or poison))
+            self.custody.broken(seat, what, poison.__cause__ or poison)
 
     def beat(self) -> None:
         """A few times a second: ticks at the head, commits that are due, where the logs end."""
         self._loop_at = now = time.monotonic()
         if self.custody.ending:
             return
+        caught_up = self.caught_up()
         for seat in list(self.seats.values()):
             try:
-                seat.tick(now, seat.clock.now_ms())
+                seat.tick(now, seat.clock.now_ms() if caught_up else None)
             except Exception as error:
-                log.exception("partition %d: a tick", seat.number)
-                self.custody.quarantine(seat, failed(seat.number, "letting time pass", error))
+                self.custody.broken(seat, "letting time pass", error)
             self.commits.if_due(seat)
         self._compare_clocks()
         self.heads.look_if_due(now)
@@ -374,7 +374,7 @@ class Ownership:
     @property
     def crashed(self) -> BaseException | None:
         """Why the worker has to stop, if it has to."""
-        return self.tasks.crashed
+        return self.tasks.crashed or self.custody.starved
 
     def health(self) -> Answer:
         """Are the loop and the poll thread alive?"""

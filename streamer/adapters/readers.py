@@ -137,8 +137,7 @@ class Readers(threading.Thread):
         except BaseException as error:
             self.listener.died(error)
         finally:
-            while self._asked:
-                self._guard(self._asked.popleft())
+            self._do_what_was_asked()
             self._member.close()
             for client in self._readers:
                 close_quietly(client)
@@ -154,9 +153,12 @@ class Readers(threading.Thread):
             self._member_at = now
             self._member.poll(0.0)
             self._relieve()
+        self._do_what_was_asked()
+        self._read_some()
+
+    def _do_what_was_asked(self) -> None:
         while self._asked:
             self._guard(self._asked.popleft())
-        self._read_some()
 
     @staticmethod
     def _guard(call: Callable[[], Any]) -> None:
@@ -167,6 +169,7 @@ class Readers(threading.Thread):
 
     def _revoked(self, partitions: set[int], lost: bool) -> None:
         self.listener.revoked(partitions, lost)
+        self._do_what_was_asked()  # the offsets of the last commits: after this nobody wants them from us
         for partition in partitions:
             self._unread(partition)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from streamer.adapters.commits import Commits, failed
+from streamer.adapters.commits import Commits
 from streamer.adapters.custody import Custody, log
 from streamer.adapters.exposition import Exposition, ProcessorStats
 from streamer.adapters.kafka import log as kafka_log
@@ -112,8 +112,7 @@ class Recovery:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             except Exception as error:
-                log.exception("partition %d: restoring it", seat.number)
-                self.custody.quarantine(seat, failed(seat.number, "restoring it", error))
+                self.custody.broken(seat, "restoring it", error)
             return None
         return None
 
@@ -123,8 +122,7 @@ class Recovery:
         try:
             seat.readings = read_partition(seat.pipeline.partition, None)
         except Exception as error:
-            log.exception("partition %d: reading its figures", seat.number)
-            self.custody.quarantine(seat, failed(seat.number, "reading its figures", error))
+            self.custody.broken(seat, "reading its figures", error)
             return False
         self.exposition.publish(seat.number, seat.readings)
         return True

@@ -40,6 +40,7 @@ from streamer.adapters.dead_letters import (
     written,
 )
 from streamer.adapters.kafka import (
+    LASTING,
     ClientConfig,
     Verdict,
     error_of,
@@ -55,6 +56,10 @@ BATCH_BYTES = 4_000_000
 CALL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.2
+# What becomes of records because of what became of another one.
+_FOLLOWED = frozenset(
+    {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL, KafkaError._STATE}
+)
 
 
 class RedriveError(LettersError):
@@ -225,17 +230,23 @@ class Redriver:
         self._flush()
 
     def _target(self, letter: Letter) -> tuple[str, int]:
-        """Where it came from; where its model is at home now if that is what was wrong."""
+        """Where it came from; where its model is at home now if that was wrong, or was the router's to find.
+
+        Past the router: it is the record that the router would have made, and its place tells it from that.
+        """
         source = letter.source
         assert source is not None
-        if letter.reason == Reason.MISPLACED and letter.model is not None:
-            partitions = self.log.sources[source.topic]
-            return source.topic, home(letter.model, partitions, self.partitioner)
-        return source.topic, source.partition
+        topic = self.log.back[source.topic]
+        partitions = self.log.sources[topic]
+        routed = topic != source.topic
+        if (routed or letter.reason == Reason.MISPLACED) and letter.model is not None:
+            return topic, home(letter.model, partitions, self.partitioner)
+        return topic, source.partition % partitions if routed else source.partition
 
     def _noted(self, number: int | None, error: KafkaError | None, message: Any) -> None:
         if error is not None:
-            self._failure = self._failure or error
+            if self._failure is None or self._failure.code() in _FOLLOWED:
+                self._failure = error
         elif number is not None:
             self._places[number] = Place(message.topic(), message.partition(), message.offset())
 
@@ -243,8 +254,10 @@ class Redriver:
         try:
             left = self._producer.flush(PATIENCE_SECONDS)
         except SystemError as error:  # how the client says that it came to a fatal error on the way
-            raise KafkaException(KafkaError(KafkaError._FATAL)) from error
+            raise KafkaException(self._failure or KafkaError(KafkaError._FATAL)) from error
         if self._failure is not None:
+            if self._failure.code() in _FOLLOWED:
+                self._producer.commit_transaction(CALL_SECONDS)  # it cannot any more, and says why
             raise KafkaException(self._failure)
         if left:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
@@ -276,9 +289,14 @@ class Redriver:
             raise self._stopped(cause, so_far)
         try:
             self._until_answered(self._producer.abort_transaction, so_far)
-        except KafkaException as error:
+        except (KafkaException, RedriveError) as error:
+            # What is refused a topic cannot be aborted either: that it was refused is what to tell.
+            if cause.code() in LASTING:
+                raise self._stopped(cause, so_far) from error
+            if isinstance(error, RedriveError):
+                raise
             raise self._stopped(error_of(error), so_far) from error
-        if verdict is Verdict.UNWRITABLE or time.monotonic() > deadline:
+        if verdict is Verdict.UNWRITABLE or cause.code() in LASTING or time.monotonic() > deadline:
             raise self._stopped(cause, so_far)
         time.sleep(PAUSE_SECONDS)
 

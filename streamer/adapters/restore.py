@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import (
     IsolationLevel,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -19,10 +20,11 @@ from streamer.adapters.kafka import (
     ClientConfig,
     admin_of,
     ask,
+    error_of,
     offset_in,
     offsets_of,
 )
-from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, read_state
+from streamer.adapters.transactions import PartitionWriter, Rooms, Unreachable, Unwritable, read_state
 from streamer.checkpoint import Checkpoint, Codec, UntrustedState
 from streamer.domain.objectives import Objectives
 from streamer.domain.partition import Partition
@@ -57,6 +59,7 @@ class Restorer:
     identity: Mapping[str, Any]
     decode: Callable[[Any], Any]
     max_value: int = 1_000_000
+    routed: bool = False
 
     def restore(
         self, number: int, writer: PartitionWriter | None, gone: threading.Event | None = None
@@ -74,7 +77,7 @@ class Restorer:
             writer.take_over()
         expected = self._commit_seen_by_group(number)
         for reread in range(REREADS):
-            raw = read_state(self.base, self.group, self.state_topic, number, gone=writer.gone)
+            raw = self._read(number, writer.gone)
             checkpoint = Checkpoint(self.codec, self.identity)
             try:
                 pipeline = checkpoint.restore(raw, lambda: self._build(number), expected)
@@ -87,9 +90,20 @@ class Restorer:
             pipeline.positions = self._beginning(number)
         return Restored(pipeline, checkpoint, writer, first)
 
+    def _read(self, number: int, gone: threading.Event) -> dict[bytes, bytes]:
+        try:
+            return read_state(self.base, self.group, self.state_topic, number, gone=gone)
+        except KafkaException as error:
+            if error_of(error).code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise
+            raise Unwritable(
+                f"partition {number}: its state cannot be read ({error_of(error).str()}). Let this worker"
+                f" read {self.state_topic}, as `streamer topics acls` says, then restart it"
+            ) from error
+
     def _build(self, number: int) -> Pipeline:
         partition = Partition(self.objectives, lambda model: self.home(model) == number)
-        return Pipeline(partition, number, self.topics, self.decode, self.max_value)
+        return Pipeline(partition, number, self.topics, self.decode, self.max_value, self.routed)
 
     def _commit_seen_by_group(self, number: int) -> int | None:
         """The commit number in the group's metadata: to notice stale state, not to trust."""

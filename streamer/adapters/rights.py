@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask, error_of, producer_config
+from streamer.adapters.kafka import (
+    ASK_SECONDS,
+    NOT_ALLOWED,
+    ClientConfig,
+    admin_of,
+    ask,
+    error_of,
+    producer_config,
+)
 from streamer.adapters.topics import Topics
+from streamer.origin import router_group
 
 Resource = Literal["topic", "group", "transactional-id"]
 
@@ -25,6 +34,7 @@ class Role(StrEnum):
     WORKER = "worker"
     VIEWER = "viewer"
     OPERATOR = "operator"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +50,57 @@ class Right:
 def rights_of(role: Role, topics: Topics, group: str) -> tuple[Right, ...]:
     """The least that a role needs. Kafka adds Describe to whoever may read or write.
 
-    A reader that is assigned by hand joins no group, but asks who coordinates the one it names: Describe.
+    A reader that is assigned by hand joins no group, yet asks who coordinates the one it names: ours.
     """
-    sources, every = (topics.predictions, topics.labels), tuple(topics.by_role().values())
+    sources, inputs, every = topics.sources, topics.inputs, tuple(topics.by_role().values())
     traced = (topics.trace,) if topics.trace else ()
     transactions = Right("transactional-id", (f"{group}-",), ("Write",), prefixed=True)
     kept = (topics.state, topics.alerts, topics.dead_letters)
-    looking = (f"{group}.status.state", "streamer.alerts", "streamer.dead-letters")
+    looked_at = tuple(name for name in every if name not in (*inputs, *kept, topics.reports))
     match role:
         case Role.PRODUCER:
             return (Right("topic", sources, ("Write",)),)
         case Role.WORKER:
             return (
-                Right("topic", sources, ("Read", "DescribeConfigs")),
+                *_routing(topics, group),
+                Right("topic", inputs, ("Read", "DescribeConfigs")),
                 Right("topic", (topics.state,), ("Read", "Write", "DescribeConfigs")),
                 Right("topic", (topics.alerts, topics.reports, topics.dead_letters, *traced), ("Write",)),
                 Right("group", (group,), ("Read",)),
-                Right("group", (f"{group}.reader", f"{group}.state"), ("Describe",)),
                 transactions,
             )
         case Role.VIEWER:
             return (
-                Right("topic", (*sources, topics.reports), ("Describe",)),
+                Right("topic", (*dict.fromkeys((*sources, *inputs)), topics.reports, *traced), ("Describe",)),
                 Right("topic", kept, ("Read",)),
-                Right("group", (group, *looking), ("Describe",)),
+                Right("group", (group,), ("Describe",)),
             )
         case Role.OPERATOR:
             return (
-                Right("topic", every, ("Create", "Describe", "DescribeConfigs")),
-                Right("topic", (*sources, *kept), ("Read", "Write")),
+                Right("topic", every, ("Create", "DescribeConfigs")),
+                *([Right("topic", looked_at, ("Describe",))] if looked_at else []),
+                Right("topic", (*inputs, *kept), ("Read", "Write")),
                 Right("topic", (topics.reports,), ("Write",)),
                 Right("group", (group,), ("Read",)),
-                Right("group", looking, ("Describe",)),
                 transactions,
                 Right("transactional-id", (f"{topics.dead_letters}-redrive",), ("Write",)),
             )
+        case Role.RELAY:
+            return (
+                Right("topic", (topics.alerts,), ("Read",)),
+                Right("group", (f"{group}.relay.",), ("Read",), prefixed=True),
+            )
+
+
+def _routing(topics: Topics, group: str) -> tuple[Right, ...]:
+    """What a worker's router needs besides: to read the sources, and to write what workers read."""
+    if not topics.routed:
+        return ()
+    return (
+        Right("topic", topics.sources, ("Read",)),
+        Right("topic", topics.inputs, ("Write",)),
+        Right("group", (router_group(group),), ("Read",)),
+    )
 
 
 def commands(rights: Iterable[Right], principal: str, bootstrap: str, client_file: str) -> Iterator[str]:
@@ -149,7 +175,7 @@ def _answers(asked: dict[str, Any]) -> dict[str, frozenset[str]]:
         try:
             [answer] = ask([future])
         except KafkaException as error:
-            if error_of(error).code() in _REFUSED:
+            if error_of(error).code() in NOT_ALLOWED:
                 found[name] = frozenset[str]()
         except TimeoutError:
             continue
@@ -159,18 +185,11 @@ def _answers(asked: dict[str, Any]) -> dict[str, frozenset[str]]:
     return found
 
 
-_REFUSED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-)
-
-
 def _may_begin(base: ClientConfig, transactional_id: str) -> bool:
     """No request asks for this right alone: it is tried, under an id that no partition has."""
     producer = Producer({**producer_config(base, transactional_id), "log_level": 0})
     try:
         producer.init_transactions(ASK_SECONDS)
     except KafkaException as error:
-        return error_of(error).code() not in _REFUSED
+        return error_of(error).code() not in NOT_ALLOWED
     return True

@@ -53,7 +53,7 @@ def export(base: ClientConfig, group: str, topics: Topics, path: Path) -> tuple[
 def _frames(base: ClientConfig, group: str, topics: Topics, numbers: Sequence[int]) -> Iterator[Frame]:
     anything = False
     for number in numbers:
-        seen = commit_seen(base, group, topics.predictions, number)
+        seen = commit_seen(base, group, topics.inputs[0], number)
         raw = read_raw(base, group, topics.state, number)
         # Where its topics are, or how many partitions they have, is what an export is there to change.
         found = judge(raw, number, {"group": group}, seen)

@@ -87,7 +87,7 @@ def examine(at: Deployment, number: int) -> Found:
         StateRefused: no broker answers.
     """
     # Asked for first: what is committed meanwhile makes the state newer, never older.
-    seen = commit_seen(at.base, at.group, at.topics.predictions, number)
+    seen = commit_seen(at.base, at.group, at.sources[0], number)
     raw = read_raw(at.base, at.group, at.topics.state, number)
     return judge(raw, number, at.identity, seen)
 

@@ -61,16 +61,16 @@ def read_status(base: ClientConfig, group: str, topics: Topics) -> Status:
         TopicsError, SourcesError: no broker, or topics are missing; the message names the cure.
     """
     admin = admin_of(base)
-    wanted = (topics.predictions, topics.labels, topics.state, topics.alerts)
+    wanted = (*topics.inputs, topics.state, topics.alerts)
     listed = required_topics(base, wanted)
-    numbers = sorted(listed[topics.predictions].partitions)
+    numbers = sorted(listed[topics.inputs[0]].partitions)
     try:
         begins = _offsets(admin, topics, numbers, OffsetSpec.earliest())
         ends = _offsets(admin, topics, numbers, OffsetSpec.latest())
         cluster = str(admin.list_topics(timeout=ANSWER_SECONDS).cluster_id)
     except (KafkaException, TimeoutError) as error:
         raise TopicsError(f"the Kafka does not answer: {error or 'no answer in time'}") from error
-    sources = (topics.predictions, topics.labels)
+    sources = topics.inputs
     identity = identity_of(group, cluster, sources, topic_ids(admin, sources)) | {"partitions": len(numbers)}
     look = partial(_look, base, group, topics, identity)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -87,7 +87,7 @@ def read_status(base: ClientConfig, group: str, topics: Topics) -> Status:
 def _offsets(
     admin: AdminClient, topics: Topics, numbers: list[int], which: OffsetSpec
 ) -> dict[int, tuple[int, int]]:
-    names = (topics.predictions, topics.labels)
+    names = topics.inputs
     asked = {TopicPartition(name, number): which for name in names for number in numbers}
     answers = admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
     ask(answers.values(), ANSWER_SECONDS)
@@ -107,8 +107,8 @@ def _look(
     """One partition, trusted as little as a worker would trust it."""
     try:
         # Asked for first: what is committed meanwhile makes the state newer, never older.
-        expected = commit_seen_by_group(base, group, topics.predictions, number)
-        raw = read_state(base, f"{group}.status", topics.state, number)
+        expected = commit_seen_by_group(base, group, topics.inputs[0], number)
+        raw = read_state(base, group, topics.state, number)
         found = Checkpoint(codec, identity).read(raw, number, expected)
     except UntrustedState as error:
         return PartitionStatus(number, problem=str(error))
@@ -123,7 +123,7 @@ def _look(
 
 
 def _gone(topics: Topics, number: int, at: tuple[int, int], begin: tuple[int, int]) -> str | None:
-    for name, position, oldest in zip((topics.predictions, topics.labels), at, begin, strict=True):
+    for name, position, oldest in zip(topics.inputs, at, begin, strict=True):
         if position < oldest:
             return (
                 f"partition {number}: offset {position} of {name} comes next, the oldest there is {oldest}:"

@@ -36,6 +36,7 @@ GRACE = 2.0  # the client's own time-out is to come first: it says what it was
 # Every address refuses: one that is just starting may still come, but nobody should wait long for it.
 REFUSED_SECONDS = 2.0
 _STEP_SECONDS = 0.5
+BY_MODEL = "-by-model"
 MAKE_IT = "make it with `streamer topics create`"
 LET_SEE = "let this client Describe them, as `streamer topics acls` says"
 ALLOW_IT = "`streamer topics acls` prints what has to be allowed to whom"
@@ -56,7 +57,11 @@ class TopicsError(StreamerError):
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics' names. ``trace`` None: no record of the order in which commits took their input."""
+    """The topics' names. ``trace`` None: no record of the order in which commits took their input.
+
+    ``routed_…`` None: workers read the sources themselves. Else a router brings what the sources
+    hold there, each model to its home, and the sources may be anybody's.
+    """
 
     predictions: str = "predictions"
     labels: str = "labels"
@@ -65,6 +70,36 @@ class Topics:
     reports: str = "reports"
     dead_letters: str = "dead-letters"
     trace: str | None = None
+    routed_predictions: str | None = None
+    routed_labels: str | None = None
+
+    def repartitioned(self) -> Topics:
+        """The same topics, and those that the router writes."""
+        return replace(
+            self,
+            routed_predictions=f"{self.predictions}{BY_MODEL}",
+            routed_labels=f"{self.labels}{BY_MODEL}",
+        )
+
+    @property
+    def sources(self) -> tuple[str, str]:
+        """Where services write predictions and labels."""
+        return self.predictions, self.labels
+
+    @property
+    def inputs(self) -> tuple[str, str]:
+        """Where workers read them: the sources, or what the router made of those."""
+        return self.routed_predictions or self.predictions, self.routed_labels or self.labels
+
+    @property
+    def routed(self) -> bool:
+        """Is there a router between the sources and the workers?"""
+        return self.inputs != self.sources
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """Topics that nothing is asked of but to be there."""
+        return frozenset(self.sources) if self.routed else frozenset()
 
     def prefixed(self, prefix: str) -> Topics:
         """The same topics under names that begin with ``prefix``."""
@@ -83,9 +118,15 @@ _SOURCE = {
     "max.message.bytes": str(SOURCE_MESSAGE_BYTES),
 }
 
+# As long as the sources: a partition in quarantine for days has lost nothing that they still hold. As
+# large as dead letters: what the router writes is a record of a source plus where it came from.
+_ROUTED = {**_SOURCE, "max.message.bytes": str(SOURCE_MESSAGE_BYTES + DEAD_LETTER_EXTRA_BYTES)}
+
 CONFIGS: Mapping[str, Mapping[str, str]] = {
     "predictions": _SOURCE,
     "labels": _SOURCE,
+    "routed_predictions": _ROUTED,
+    "routed_labels": _ROUTED,
     # Compacted often, in small segments: a restart reads all of what is left.
     "state": {
         "cleanup.policy": "compact",
@@ -164,8 +205,9 @@ def create(
             results.append(TopicResult(name, "created"))
             continue
         found = len(metadata[name].partitions)
-        differences = _differences(role, configs[name])
-        if found != partitions:
+        foreign = name in topics.foreign
+        differences = () if foreign else _differences(role, configs[name])
+        if found != partitions and not foreign:
             differences = (f"has {found} partitions, not {partitions}", *differences)
         results.append(TopicResult(name, "differs" if differences else "existing", differences))
     return results
@@ -191,7 +233,7 @@ def describe(admin_conf: Settings, topics: Topics) -> list[TopicRow]:
             rows.append(TopicRow(role, name, 0, 0, problems=(why,)))
             continue
         found = metadata[name].partitions
-        problems = _differences(role, configs[name])
+        problems = () if name in topics.foreign else _differences(role, configs[name])
         if name in unequal:
             problems = (unequal[name], *problems)
         replicas = min((len(each.replicas) for each in found.values()), default=0)
@@ -204,10 +246,11 @@ def unequal_partitions(topics: Topics, counts: Mapping[str, int]) -> dict[str, s
     """Which topics stand out by their number of partitions, each with a sentence that names the cure.
 
     ``counts``: topic → partitions, of those that exist. A worker needs the same number for all: what
-    comes from one partition of the sources goes to the same partition of each of its own topics.
+    comes from one partition of what it reads goes to the same partition of each of its own topics.
     """
+    counts = {name: count for name, count in counts.items() if name not in topics.foreign}
     how_many = Counter(counts.values())
-    source = counts.get(topics.predictions)
+    source = counts.get(topics.inputs[0])
     # Most have the right one: a client that writes too early makes just one topic, of one partition.
     usual = max(how_many, key=lambda count: (how_many[count], count == source), default=0)
     return {
@@ -342,6 +385,8 @@ class _Admin:
             if all(name in metadata and _led(metadata[name]) for name in wanted):
                 return metadata
             if time.monotonic() > deadline:
+                if hidden := self.hidden([name for name in wanted if name not in metadata]):
+                    raise TopicsError(f"topics {', '.join(hidden)} may not be seen: {LET_SEE}")
                 raise TopicsError(
                     f"the Kafka at {self._bootstrap} did not give all of {', '.join(wanted)} a leader "
                     f"within {TIMEOUT:.0f} s: is one of its brokers down?"

@@ -194,6 +194,8 @@ class PartitionWriter:
         try:
             self._abort()
         except Fenced:
+            # What is refused a topic cannot be aborted either: the coordinator never heard of it.
+            hopeless = hopeless or error.code() in LASTING
             if not hopeless:
                 raise
         if hopeless:
@@ -247,10 +249,11 @@ def read_state(
 
     Raises:
         Unreachable: it could not be read to its end within ``seconds``, or ``gone`` was set meanwhile.
+        KafkaException: it may not be read.
     """
     patience = _Patience(f"{topic}/{partition}", seconds, gone or threading.Event())
     target = _last_stable_offset(base, topic, partition, patience)
-    consumer = Consumer(reader_config(base, f"{group}.state") | {"auto.offset.reset": "earliest"})
+    consumer = Consumer(reader_config(base, group) | {"auto.offset.reset": "earliest"})
     live: dict[bytes, bytes] = {}
     try:
         consumer.assign([TopicPartition(topic, partition, 0)])
@@ -294,6 +297,8 @@ def _drain(consumer: Consumer, live: dict[bytes, bytes], target: int) -> bool:
                 return True
         elif error.fatal():
             raise Unreachable(str(error))
+        elif error.code() == error.TOPIC_AUTHORIZATION_FAILED:
+            raise KafkaException(error)
         else:
             log.warning("reading state: %s", error)
     return False

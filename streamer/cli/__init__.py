@@ -16,9 +16,12 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 
 from streamer import __version__, terminal
+from streamer.adapters.kafka import NOT_ALLOWED
+from streamer.adapters.topics import ALLOW_IT
 from streamer.cli.dead_letters import dead_letters_list, dead_letters_redrive, dead_letters_show
 from streamer.cli.local import broker, demo
 from streamer.cli.options import FAILED, INTERRUPTED, UNUSABLE
+from streamer.cli.relay import alerts_test, relay
 from streamer.cli.state import state_export, state_import, state_reset, state_show
 from streamer.cli.topics import topics_acls, topics_create, topics_describe
 from streamer.cli.traffic import replay
@@ -67,11 +70,16 @@ dead_letters_app.command("list")(dead_letters_list)
 dead_letters_app.command("show")(dead_letters_show)
 dead_letters_app.command("redrive")(dead_letters_redrive)
 
+alerts_app = typer.Typer(invoke_without_command=True)
+alerts_app.callback()(alerts)
+alerts_app.command("test")(alerts_test)
+
 app.command()(broker)
 app.add_typer(topics_app, name="topics")
 app.add_typer(state_app, name="state")
 app.add_typer(dead_letters_app, name="dead-letters")
-for command in (worker, check, replay, alerts, status, demo):
+app.add_typer(alerts_app, name="alerts")
+for command in (worker, check, replay, relay, status, demo):
     app.command()(command)
 
 
@@ -111,7 +119,8 @@ def main() -> NoReturn:
             # A value is not repeated: it may be a secret that went to the wrong variable.
             why = re.sub(r"value \".*?\" for", "value for", cause.str(), flags=re.S)
             _fail(f"the client settings (`kafka`, STREAMER_KAFKA__…) cannot be used: {why}", UNUSABLE)
-        _fail(f"Kafka: {cause.str()}", FAILED)
+        cure = f". {ALLOW_IT}" if cause.code() in NOT_ALLOWED else ""
+        _fail(f"Kafka: {cause.str().rstrip('.')}{cure}", FAILED)
     except BrokenPipeError:
         # Whoever read our output has enough: `streamer alerts | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -70,6 +70,7 @@ def topics_acls(
         Principals,
         typer.Option(help="Who mends: `streamer topics create`, `state reset`, …."),
     ] = None,
+    relay: Annotated[Principals, typer.Option(help="Who runs `streamer relay`.")] = None,
     command_config: Annotated[
         str, typer.Option(help="The client settings of the one who will run the commands.")
     ] = "admin.properties",
@@ -89,7 +90,8 @@ def topics_acls(
     """
     settings = settings_of(config, bootstrap=bootstrap, group=group, topic_prefix=topic_prefix, trace=trace)
     given = {
-        Role.PRODUCER: producer, Role.WORKER: worker, Role.VIEWER: viewer, Role.OPERATOR: operator
+        Role.PRODUCER: producer, Role.WORKER: worker, Role.VIEWER: viewer, Role.OPERATOR: operator,
+        Role.RELAY: relay,
     }  # fmt: skip
     if not any(given.values()):
         given = {role: [f"User:streamer-{role}"] for role in Role}

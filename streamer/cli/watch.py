@@ -12,6 +12,7 @@ from streamer.cli.options import FAILED, Bootstrap, Config, Group, Prefix, inter
 
 
 def alerts(
+    context: typer.Context,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new ones; Ctrl-C ends it.")
     ] = False,
@@ -29,7 +30,10 @@ def alerts(
 
         streamer alerts --follow
         streamer alerts --firing --json | jq .summary
+        streamer alerts test --severity page
     """
+    if context.invoked_subcommand is not None:
+        return
     if follow and firing:
         raise typer.BadParameter("--firing is a look at now: it does not go with --follow")
     settings = settings_of(config, bootstrap=bootstrap, topic_prefix=topic_prefix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import orjson
 import typer
 
 from streamer import terminal
+from streamer.adapters.processes import Plan, Supervisor
 from streamer.cli.options import (
     FAILED,
     OBJECTIVES_VARIABLE,
@@ -18,9 +21,10 @@ from streamer.cli.options import (
     LogFormat,
     LogLevel,
     Prefix,
+    interruptible,
     settings_of,
 )
-from streamer.config import ObjectivesError, load_objectives, objectives_schema
+from streamer.config import ObjectivesError, Settings, load_objectives, objectives_schema
 
 
 def worker(
@@ -42,6 +46,12 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="How many processes; one uses one core. Their ports follow that of /metrics. [default: 1]"
+        ),
+    ] = None,
     bootstrap: Bootstrap = None,
     group: Group = None,
     topic_prefix: Prefix = None,
@@ -54,7 +64,11 @@ def worker(
     Ends with Ctrl-C or SIGTERM after a last commit. Serves /metrics, /healthz and /readyz.
     Settings that have no flag here are variables, or lines of the file of `--config`.
 
+    With `--processes` it looks after so many workers on this machine, with /metrics on ports
+    that follow: one that dies is started again, with the same partitions.
+
         streamer worker objectives.yml --bootstrap kafka:9092 --metrics-port 8000
+        streamer worker objectives.yml --processes 4
     """
     settings = settings_of(
         config,
@@ -65,13 +79,43 @@ def worker(
         metrics_port=metrics_port,
         metrics_host=metrics_host,
         trace=trace,
+        processes=processes,
         log_level=log_level,
         log_format=log_format,
     )
     wanted = load_objectives(settings.objectives)
+    if settings.processes > 1:
+        raise typer.Exit(_supervise(settings, config))
     from streamer.app import run_worker  # Faust and River take a second or more: only who needs them waits
 
     raise typer.Exit(run_worker(settings, wanted))
+
+
+def _supervise(settings: Settings, config: Path | None) -> int:
+    """Run the workers; each reads the same file and the same variables as we did, and our flags."""
+    plan = Plan(
+        count=settings.processes,
+        arguments=_arguments(settings, config),
+        host=settings.metrics_host,
+        port=settings.metrics_port,
+        name=settings.instance_id or f"{socket.gethostname()}-{settings.metrics_port}",
+        form=settings.log_format,
+    )
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with interruptible() as stop:
+        return Supervisor(plan, say).run(stop)
+
+
+def _arguments(settings: Settings, config: Path | None) -> list[str]:
+    """What may have come from flags, as flags; everything else they find where we found it."""
+    given = ["bootstrap", "group", "topic_prefix", "metrics_host", "log_level", "log_format"]
+    words = [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in given]
+    words += ["--trace"] if settings.trace else []
+    words += [f"--config={config}"] if config else []
+    return [*words, *(["--", str(settings.objectives)] if settings.objectives else [])]
 
 
 def check(

@@ -26,7 +26,8 @@ from streamer.config.yaml_text import YamlError, parse_yaml
 PREFIX = "STREAMER_"
 CONFIG_VARIABLE = "STREAMER_CONFIG"
 DUPLICATE = "stands here a second time"  # the one thing that is quoted: a key
-BLOCKS = ("kafka", "topic_names")  # settings that are mappings: STREAMER_KAFKA__SASL_USERNAME
+# Settings that are mappings: STREAMER_KAFKA__SASL_USERNAME.
+BLOCKS = ("kafka", "topic_names", "webhook", "webhook_template")
 
 # What streamer sets itself, with the setting to use instead or the reason why there is none.
 OURS: Mapping[str, str] = {
@@ -85,6 +86,13 @@ def _not_ours(key: str) -> str:
     return key
 
 
+def _target_name(name: str) -> str:
+    """It becomes a part of a consumer group's name, and a label; an Alertmanager's is made of that word."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name) or name.startswith("alertmanager"):
+        raise ValueError("a name is made of a-z, 0-9, - and _, and does not begin with alertmanager")
+    return name
+
+
 def _as_text(value: Any) -> Any:
     """Texts, as librdkafka wants them; YAML has numbers and booleans too."""
     if isinstance(value, bool):
@@ -94,6 +102,7 @@ def _as_text(value: Any) -> Any:
 
 KafkaKey = Annotated[str, AfterValidator(_not_ours)]
 KafkaValue = Annotated[SecretStr, BeforeValidator(_as_text)]
+TargetName = Annotated[str, AfterValidator(_target_name)]
 
 
 class Settings(BaseModel):
@@ -123,9 +132,14 @@ class Settings(BaseModel):
     chunk: int = Field(4000, ge=1)
     max_buffered: int = Field(24_000, ge=1000)
     trace: bool = False
+    repartition: bool = False
     instance_id: str | None = None
+    processes: int = Field(1, ge=1, le=256)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+    alertmanager: SecretStr | None = None
+    webhook: dict[TargetName, SecretStr] = Field(default_factory=dict)
+    webhook_template: dict[TargetName, str] = Field(default_factory=dict)
     kafka: dict[KafkaKey, KafkaValue] = Field(default_factory=dict)
 
     @field_validator("metrics_tls_key")
@@ -135,11 +149,19 @@ class Settings(BaseModel):
             raise ValueError("a key alone is of no use: set `metrics_tls_cert` as well")
         return key
 
+    @field_validator("processes")
+    @classmethod
+    def _on_ports_that_follow(cls, processes: int, info: ValidationInfo) -> int:
+        first = info.data.get("metrics_port")
+        if processes > 1 and first is not None and not 0 < first <= 65536 - processes:
+            raise ValueError(f"each has a port of its own, from `metrics_port` on: not from {first} on")
+        return processes
+
     @property
     def topics(self) -> Topics:
-        """The topics' full names; one for the trace where it is asked for."""
+        """The topics' full names; one for the trace, and those of the router, where they are asked for."""
         names = Topics(**self.topic_names.model_dump(), trace="trace" if self.trace else None)
-        return names.prefixed(self.topic_prefix)
+        return (names.repartitioned() if self.repartition else names).prefixed(self.topic_prefix)
 
     def client_config(self, **extra: object) -> dict[str, Any]:
         """Settings for any Kafka client of ours; the only place where the secrets are revealed."""

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streamer.adapters import commits as commits_module
 from streamer.adapters.commits import Pace
+from streamer.adapters.custody import OutOfMemory
 from streamer.adapters.seat import POISONS, Standing
 from streamer.adapters.transactions import Unreachable, Unwritable
 from streamer.domain.model import ModelMonitor
@@ -20,8 +21,12 @@ from streamer.pipeline import Pipeline, Poison
 from tests.adapters.fakes import Bench, prediction, settle, with_bench
 
 
+def failure() -> BaseException:
+    return ZeroDivisionError("a bug")
+
+
 def bug(*arguments: Any, **more: Any) -> Any:
-    raise ZeroDivisionError("a bug")
+    raise failure()
 
 
 async def two_partitions(bench: Bench) -> None:
@@ -57,7 +62,7 @@ def break_saving(bench: Bench, patch: pytest.MonkeyPatch) -> None:
 
 
 def break_writing(bench: Bench, patch: pytest.MonkeyPatch) -> None:
-    bench.writer(0).error = ValueError("a bug")
+    bench.writer(0).error = failure()
     bench.work()
 
 
@@ -110,6 +115,39 @@ def test_a_bug_of_ours_quarantines_its_partition_and_the_others_go_on(
         bench.work()
         await settle()
         assert bench.writer(1).written[-1].positions == (2, 0)
+
+    with_bench(scenario)
+
+
+@pytest.mark.parametrize(
+    "run_out", [break_saving, break_writing, break_reading_figures, break_a_tick, break_processing]
+)
+def test_without_memory_the_worker_ends_and_what_is_half_done_is_never_saved(
+    run_out: Callable[[Bench, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "failure", MemoryError)
+
+    async def scenario(bench: Bench) -> None:
+        await two_partitions(bench)
+        run_out(bench, monkeypatch)
+        await settle()
+        assert isinstance(bench.ownership.crashed, OutOfMemory)
+        assert "no memory was left" in bench.stats.quarantined[0]
+        seat, writer = bench.seats[0], bench.writer(0)
+        seat.dirty = True  # by records before that one
+        before = len(writer.written)
+        await bench.ownership.end()
+        assert len(writer.written) == before
+
+    with_bench(scenario)
+
+
+def test_a_restore_without_memory_ends_the_worker() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.restorer.errors = [MemoryError()]
+        await bench.assign(0)
+        await settle()
+        assert isinstance(bench.ownership.crashed, OutOfMemory)
 
     with_bench(scenario)
 

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import OFFSET_INVALID, ConsumerGroupState, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from streamer.adapters.kafka import member_config
+from streamer.adapters.kafka import member_config, offsets_of
 from streamer.adapters.member import Member
 from streamer.adapters.topics import Topics
 from tests.conftest import TopicsFactory
@@ -22,8 +23,9 @@ PARTITIONS = 2
 class Seen:
     """One member and what it was told; ``saving`` is called while it gives up partitions."""
 
-    def __init__(self, bootstrap: str, names: Topics, instance: str | None = None) -> None:
-        config = member_config({"bootstrap.servers": bootstrap}, f"{names.state}-group", 6_000, instance)
+    def __init__(self, bootstrap: str, names: Topics, instance: str | None = None, **more: Any) -> None:
+        self.group = f"{names.state}-group"
+        config = member_config({"bootstrap.servers": bootstrap}, self.group, 6_000, instance) | more
         self.member = Member(
             config, (names.predictions, names.labels), self._assigned, self._revoked, self._expelled
         )
@@ -132,4 +134,46 @@ def test_a_static_member_that_joins_again_gets_its_partitions_back(
     wait_until(lambda: len(only.assigned) == 1, 30, "it has partitions")
     only.asked.append(only.member.rejoin)
     wait_until(lambda: len(only.assigned) == 2, 30, "it has them again")
+    assert not only.expelled
+
+
+def test_a_static_member_that_was_away_for_too_long_comes_back_as_a_new_client(
+    bootstrap: str, topics: TopicsFactory, thread: ExitStack
+) -> None:
+    """A late commit of its earlier life would else expel it."""
+    names = topics(PARTITIONS)
+    only = Seen(bootstrap, names, "a", **{"max.poll.interval.ms": 6_000})
+    before = only.member._client
+    wait_until(lambda: only.member.poll(0.02) or only.assigned, 30, "it has partitions")
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def empty() -> bool:
+        found = admin.describe_consumer_groups([only.group])[only.group].result(10)
+        return found.state is ConsumerGroupState.EMPTY
+
+    wait_until(empty, 30, "nobody polls for so long that the group gives it up")
+    only.member.commit(0, (0, 0), 1)
+    polled(thread, only)
+    wait_until(
+        lambda: only.member._client is not before and len(only.assigned) >= 2, 30, "it is somebody new"
+    )
+    assert not only.expelled
+
+
+def test_a_member_that_is_still_joining_tells_no_offsets_and_is_not_expelled_for_it(
+    bootstrap: str, topics: TopicsFactory, thread: ExitStack
+) -> None:
+    """What was saved while its predecessor left comes to be told only now."""
+    names = topics(PARTITIONS)
+    only = Seen(bootstrap, names, "a")
+    wait_until(lambda: only.member.poll(0.02) or only.assigned, 30, "it has partitions")
+    only.member._renew()
+    only.member.commit(0, (7, 7), 1)
+    polled(thread, only)
+    wait_until(lambda: only.expelled or len(only.assigned) == 2, 30, "it has them again")
+    only.asked.append(lambda: only.member.commit(1, (5, 5), 2))
+    with offsets_of({"bootstrap.servers": bootstrap}, only.group) as offsets:
+        told = [TopicPartition(names.predictions, number) for number in range(PARTITIONS)]
+        wait_until(lambda: offsets(told)[1].offset == 5, 30, "a later one is told")
+        assert offsets(told)[0].offset == OFFSET_INVALID
     assert not only.expelled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +18,7 @@ from streamer.adapters.state_changes import carry_out, plan_anew, plan_forget
 from streamer.adapters.state_view import MANIFEST, manifest_of, view
 from streamer.adapters.transactions import PartitionWriter, Rooms
 from streamer.home import home
-from tests.adapters.state_stage import Stage
+from tests.adapters.state_stage import Stage, shared_stage
 from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
 from tests.domain.feed import facts
@@ -30,8 +30,22 @@ HOME = home(MODEL, PARTITIONS)
 OTHER = 1 - HOME
 
 
+@pytest.fixture(scope="module")
+def shared(bootstrap: str) -> Iterator[Stage]:
+    with shared_stage(bootstrap, PARTITIONS) as made:
+        yield made
+
+
 @pytest.fixture
-def stage(bootstrap: str, topics: TopicsFactory) -> Stage:
+def stage(shared: Stage) -> Iterator[Stage]:
+    """The same for all tests, and each finds it as it was."""
+    yield shared
+    shared.put_back()
+
+
+@pytest.fixture
+def own_stage(bootstrap: str, topics: TopicsFactory) -> Stage:
+    """For a test that changes more than can be put back."""
     return Stage(bootstrap, topics(PARTITIONS), PARTITIONS)
 
 
@@ -130,7 +144,8 @@ def test_state_that_cannot_be_trusted_is_shown_with_its_problem_and_begins_anew(
     assert facts(stage.restored(OTHER)) == facts(stage.pipelines[OTHER])
 
 
-def test_records_that_retention_has_eaten_are_told_with_the_ways_on(stage: Stage) -> None:
+def test_records_that_retention_has_eaten_are_told_with_the_ways_on(own_stage: Stage) -> None:
+    stage = own_stage
     position = stage.pipelines[HOME].positions[0]
     cut = TopicPartition(stage.names.predictions, HOME, position + 5)
     admin = AdminClient(stage.base)  # held: a client that is collected cancels what it was asked

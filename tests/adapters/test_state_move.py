@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from streamer.adapters.state_move import export, plan_import
 from streamer.adapters.state_view import MANIFEST, view
 from streamer.adapters.topics import Topics, create, existing_topics
 from streamer.pipeline import Pipeline
-from tests.adapters.state_stage import Stage
+from tests.adapters.state_stage import Stage, shared_stage
 from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
 from tests.domain.feed import facts
@@ -25,14 +26,32 @@ PARTITIONS = 2
 MORE = 3
 
 
+@pytest.fixture(scope="module")
+def shared(bootstrap: str) -> Iterator[Stage]:
+    with shared_stage(bootstrap, PARTITIONS) as made:
+        yield made
+
+
 @pytest.fixture
-def stage(bootstrap: str, topics: TopicsFactory) -> Stage:
+def stage(shared: Stage) -> Iterator[Stage]:
+    """The same for all tests, and each finds it as it was."""
+    yield shared
+    shared.put_back()
+
+
+@pytest.fixture
+def own_stage(bootstrap: str, topics: TopicsFactory) -> Stage:
+    """For a test that changes more than can be put back."""
     return Stage(bootstrap, topics(PARTITIONS), PARTITIONS)
 
 
 @pytest.fixture
 def file(stage: Stage, tmp_path: Path) -> Path:
-    path = tmp_path / "monitor.state"
+    return exported(stage, tmp_path)
+
+
+def exported(stage: Stage, scratch: Path) -> Path:
+    path = scratch / "monitor.state"
     export(stage.base, stage.group, stage.names, path)
     return path
 
@@ -106,8 +125,9 @@ def test_a_backup_comes_back_where_it_left_off(stage: Stage, file: Path) -> None
 
 
 def test_partitions_that_were_added_in_place_keep_what_was_read_and_alerts_move_with_their_model(
-    stage: Stage, file: Path
+    own_stage: Stage, tmp_path: Path
 ) -> None:
+    stage, file = own_stage, exported(own_stage, tmp_path)
     admin = AdminClient(stage.base)
     names = list(stage.names.by_role().values())
     for future in admin.create_partitions([NewPartitions(name, MORE) for name in names]).values():
@@ -147,7 +167,8 @@ def test_alerts_that_the_state_put_in_knows_nothing_of_come_to_an_end(
     assert set(stage.firing()) == {key for key, (_, alert) in firing.items() if alert["model"] != "binary"}
 
 
-def test_past_records_that_are_gone_only_when_asked(stage: Stage, file: Path) -> None:
+def test_past_records_that_are_gone_only_when_asked(own_stage: Stage, tmp_path: Path) -> None:
+    stage, file = own_stage, exported(own_stage, tmp_path)
     position = stage.pipelines[1].positions[0]
     admin = AdminClient(stage.base)
     cut = TopicPartition(stage.names.predictions, 1, position + 9)
@@ -168,7 +189,8 @@ def test_what_lies_ahead_may_be_left_out(stage: Stage, file: Path) -> None:
     assert [tuple(each.positions) for each in restored(stage)] == list(stage.at.ends.values())
 
 
-def test_where_one_topic_was_made_anew_the_other_is_not_read_twice(stage: Stage, file: Path) -> None:
+def test_where_one_topic_was_made_anew_the_other_is_not_read_twice(own_stage: Stage, tmp_path: Path) -> None:
+    stage, file = own_stage, exported(own_stage, tmp_path)
     admin = AdminClient(stage.base)
     admin.delete_topics([stage.names.labels])[stage.names.labels].result(30)
     wait_until(lambda: stage.names.labels not in existing_topics(stage.base), 30, "the topic is gone")

@@ -18,7 +18,7 @@ FLOORS = {
     **dict.fromkeys(("__main__", "cli", "demo", "replay", "terminal"), 4),
     **dict.fromkeys(("app", "config", "kafka_jars", "local", "sdk"), 3),
     "adapters": 2,
-    **dict.fromkeys(("pipeline", "merge", "checkpoint", "home", "stored", "rehome"), 1),
+    **dict.fromkeys(("pipeline", "merge", "checkpoint", "home", "origin", "routing", "stored", "rehome"), 1),
     "domain": 0,
     "errors": 0,
 }

@@ -35,6 +35,7 @@ examples:
   python -m tests.chaos                          ten schedules with seeds that were never tried
   python -m tests.chaos --seed 7 --schedules 1   seed 7 again
   python -m tests.chaos --minutes 60             as many as fit into an hour
+  python -m tests.chaos --repartition            the same with a router, on seeds of its own count
   python -m tests.chaos --brokers                brokers and network fail instead of workers
   python -m tests.chaos --seed 7 --plan          what happens under seed 7, without doing it
 """
@@ -122,6 +123,8 @@ def plan_of(schedule: Schedule) -> str:
         f"seed {schedule.seed}: {schedule.workers} workers {members}, {schedule.partitions} partitions,"
         f" at least {schedule.records:,} records, {schedule.rate:,} a second"
     ]
+    if schedule.sources:
+        lines.append("  sources of any key, with {} and {} partitions".format(*schedule.sources))
     lines += [
         f"  after {fault.after:.0%}: {fault.kind} (moment: {fault.moment}, victim {fault.victim})"
         for fault in schedule.faults
@@ -156,6 +159,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--brokers", action="store_true", help="instead: three brokers and their network fail, some minutes"
     )
+    parser.add_argument(
+        "--repartition", action="store_true", help="sources of any key and number of partitions, and a router"
+    )
     parser.add_argument("--plan", action="store_true", help="print what would happen, and do nothing")
     parser.add_argument("--results", type=Path, default=LATEST, help="the file they are added to")
     return parser
@@ -164,9 +170,9 @@ def _options() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     results = Results(options.results, options.anew)
-    first = options.seed or results.next_seed
+    first = options.seed or results.next_seed(options.repartition)
     most = options.schedules or (None if options.minutes else 10)
-    how = {"records": options.records}
+    how = {"records": options.records, "repartition": options.repartition}
     if options.plan:
         for seed in range(first, first + (options.schedules or 1)):
             print(plan_of(draw(seed, **how)))
@@ -193,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             crew.close()
     if options.records >= RECORDS:
-        print(summary(results.totals()))
+        print(summary(results.totals(options.repartition)))
         _write_page(results)
     return 1 if broken else INTERRUPTED if crew.interrupted else 0
 

@@ -35,21 +35,25 @@ class Moments:
         [found] = ask(described.values())
         return found.state in _REBALANCING
 
-    def under_way(self, partitions: Collection[int]) -> set[int]:
-        """Where a transaction is open that nobody is about to end: its worker is dead, or sleeps."""
-        open_ = self._open(partitions)
+    def under_way(self, partitions: Collection[int], topic: str = "") -> set[int]:
+        """Where a transaction is open that nobody is about to end: its worker is dead, or sleeps.
+
+        ``topic``: that of the state, if not said otherwise.
+        """
+        topic = topic or self.state
+        open_ = self._open(topic, partitions)
         # Unless that had been asked for already: then it is over in a moment.
         try:
-            wait_until(lambda: not self._open(open_), SETTLE_SECONDS, "the transactions end")
+            wait_until(lambda: not self._open(topic, open_), SETTLE_SECONDS, "the transactions end")
         except AssertionError:
-            return self._open(open_)
+            return self._open(topic, open_)
         return set()
 
-    def _open(self, partitions: Collection[int]) -> set[int]:
+    def _open(self, topic: str, partitions: Collection[int]) -> set[int]:
         if not partitions:
             return set()
-        stable = self._ends(self.state, partitions, IsolationLevel.READ_COMMITTED)
-        high = self._ends(self.state, partitions, IsolationLevel.READ_UNCOMMITTED)
+        stable = self._ends(topic, partitions, IsolationLevel.READ_COMMITTED)
+        high = self._ends(topic, partitions, IsolationLevel.READ_UNCOMMITTED)
         return {number for number in partitions if stable[number] < high[number]}
 
     def _ends(self, topic: str, partitions: Collection[int], level: IsolationLevel) -> dict[int, int]:

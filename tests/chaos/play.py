@@ -20,8 +20,10 @@ from streamer.adapters.topics import Topics, create
 from tests.chaos.diary import Diary
 from tests.chaos.judge import Verdict, counters_of, judge, judge_counters
 from tests.chaos.moments import Moments
+from tests.chaos.routing import cut_in, judge_routing, make_sources, scattered
 from tests.chaos.schedule import NEWCOMERS, Fault, Kind, Moment, Schedule
 from tests.deadline import wait_until
+from tests.e2e.feeder import Feeder
 from tests.e2e.oracle import aborted, gather
 from tests.e2e.scene import Scene
 from tests.e2e.wiretap import Wiretap
@@ -55,7 +57,8 @@ class Outcome:
     """``hits``: faults that met the moment they were aimed at. ``refused``: zombies whose write was refused.
 
     ``expelled``: workers that were left of two of one name, and then had to go as well.
-    ``cut``: transactions that never came to their commit. ``verdict``: of all partitions together.
+    ``cut``: transactions that never came to their commit. ``unrouted``: records in such ones of a router.
+    ``verdict``: of all partitions together.
     """
 
     verdict: Verdict = field(default_factory=Verdict)
@@ -67,6 +70,7 @@ class Outcome:
     refused: int = 0
     expelled: int = 0
     cut: int = 0
+    unrouted: int = 0
     restores: int = 0
     longest_restore: float = 0.0
     seconds: float = 0.0
@@ -78,7 +82,8 @@ class Play:
     def __init__(self, schedule: Schedule, bootstrap: str, scratch: Path) -> None:
         self.schedule, self.bootstrap, self.scratch = schedule, bootstrap, scratch
         self.outcome = Outcome()
-        self.names = Topics(trace="trace").prefixed(f"chaos-{schedule.seed}-{uuid.uuid4().hex[:6]}-")
+        names = Topics(trace="trace").prefixed(f"chaos-{schedule.seed}-{uuid.uuid4().hex[:6]}-")
+        self.names = names.repartitioned() if schedule.sources else names
         self._diaries: dict[WorkerProcess, Diary] = {}
         self._instances: dict[WorkerProcess, str] = {}
         self._namesakes: set[WorkerProcess] = set()
@@ -93,10 +98,13 @@ class Play:
         """Play it to its end, whatever happens on the way. Raises Abandoned."""
         began = time.monotonic()
         conf = {"bootstrap.servers": self.bootstrap}
+        if self.schedule.sources:
+            make_sources(conf, self.names, self.schedule.sources)
         create(conf, self.names, partitions=self.schedule.partitions)
         self.scene = Scene(self.bootstrap, self.names, self.schedule.partitions, self.scratch)
         self.moments = Moments(conf, self.names)
         self.tap = Wiretap(conf, self.names.state, self.schedule.partitions)
+        self.router_tap = Wiretap(conf, self.names.inputs[0], self.schedule.partitions)
         try:
             self._attempt(self._disturb)
             self._attempt(self._finish)
@@ -105,6 +113,7 @@ class Play:
             self._attempt(self._judge)
         finally:
             self.tap.close()
+            self.router_tap.close()
             self.scene.close(tell=False)
             admin = AdminClient({**conf, "log_level": 0})
             for future in admin.delete_topics(list(self.names.by_role().values())).values():
@@ -132,9 +141,13 @@ class Play:
         schedule = self.schedule
         for _ in range(schedule.workers):
             self._start()
-        self.feeder = self.scene.feed(
-            schedule.records, schedule.rate, seed=schedule.seed, period=schedule.period
-        )
+        how = {"seed": schedule.seed, "period": schedule.period}
+        if schedule.sources is None:
+            self.feeder = self.scene.feed(schedule.records, schedule.rate, **how)
+        else:
+            source = scattered(schedule.sources, schedule.partitions, **how)
+            self.feeder = Feeder(self.bootstrap, self.names, source, schedule.records, schedule.rate)
+            self.scene.feeders.append(self.feeder)
         for fault in schedule.faults:
             due = int(fault.after * schedule.records)
             self._until(lambda due=due: self.feeder.sent >= due, f"{due} records are sent")  # type: ignore[misc]
@@ -144,16 +157,26 @@ class Play:
         self._until(lambda: self.feeder.sent >= self.schedule.records, "all records are sent")
         records = self.feeder.finish()
         try:
-            self.scene.await_consumed(records)
+            self._until(lambda: self._consumed() == records, f"{records} records are processed")
         except AssertionError as error:
             self._fail(f"not all was processed: {error!s:.2000}")
-        self._until(lambda: all(worker.ready() for worker in self.scene.running), "all are ready")
+        try:
+            self._until(lambda: all(worker.ready() for worker in self.scene.running), "all are ready")
+        except AssertionError as error:
+            words = "; ".join(worker.readiness()[1].strip() for worker in self.scene.running)
+            raise AssertionError(f"{words}: {error}") from error
         # A zombie that comes back moves partitions once more, and nobody shows those on their way.
         deadline = time.monotonic() + SETTLE_SECONDS
         while (found := self._counters()).problems and time.monotonic() < deadline:
             self._wait(0.2)
         self.outcome.verdict.add(found)
         self.scene.stop()
+
+    def _consumed(self) -> float:
+        try:
+            return self.scene.consumed()
+        except AssertionError:  # one of them has just ended: whoever waits looks whether it may
+            return -1.0
 
     def _counters(self) -> Verdict:
         scrapes = [scrape for worker in self.scene.running if (scrape := worker.scrape()) is not None]
@@ -167,6 +190,8 @@ class Play:
             worker.kill()
         everywhere = range(self.schedule.partitions)
         self._until(lambda: not self.moments.under_way(everywhere), "no transaction is open")
+        if self.names.routed:
+            self._until(lambda: not self._routing(), "no transaction of a router is open")
 
     def _read_logs(self) -> None:
         for diary in self._diaries.values():
@@ -191,6 +216,11 @@ class Play:
                 verdict.add(found)
                 self.outcome.cut += cut
         whole = self.outcome.verdict
+        if schedule.sources is not None:
+            routing = judge_routing(self.bootstrap, self.names, schedule.sources, schedule.partitions)
+            whole.lost, whole.twice = max(whole.lost, routing.lost), max(whole.twice, routing.twice)
+            whole.problems += routing.problems
+            self.outcome.unrouted = cut_in(self.bootstrap, self.names, schedule.partitions)
         # The counters and the topics are two views of the same records: one lost shows in both.
         verdict.lost, verdict.twice = max(verdict.lost, whole.lost), max(verdict.twice, whole.twice)
         verdict.problems = whole.problems + verdict.problems
@@ -230,7 +260,9 @@ class Play:
         if fault.moment not in NEWCOMERS:
             victim = self._at_work(fault.victim)
             if fault.moment is Moment.COMMIT:
-                self._catch_in_commit(victim)
+                # A router is caught to be killed only: a zombie is waited for until it has tried to commit.
+                its_router = self.names.routed and fault.kind is Kind.KILL and fault.victim % 2 == 0
+                self._catch_in_commit(victim, its_router)
             return victim
         self._at_work(fault.victim)
         self._start()
@@ -248,7 +280,7 @@ class Play:
     def _in_moment(self, moment: Moment, worker: WorkerProcess) -> bool:
         diary = self._diaries[worker].read()
         if moment is Moment.COMMIT:
-            return bool(self.moments.under_way(diary.held))
+            return bool(self.moments.under_way(diary.held)) or self._routing()
         if moment is Moment.RESTORE:
             return bool(diary.restoring)
         return bool(diary.held) and (diary.giving_up or self.moments.rebalancing(self.scene.group))
@@ -323,7 +355,7 @@ class Play:
 
     def _start(self, instance: str | None = None) -> WorkerProcess:
         """One that comes back under its name, or a new one; under an old name it would join nobody."""
-        settings = {"session_timeout": str(SESSION_SECONDS)}
+        settings = {"session_timeout": str(SESSION_SECONDS), "repartition": str(self.names.routed)}
         if self.schedule.static:
             used = set(self._instances.values())
             instance = instance or next(name for name in ascii_lowercase if name not in used)
@@ -366,13 +398,24 @@ class Play:
         if bare:
             self._fail(f"nothing was committed in partitions {bare} before the fault: it proves nothing")
 
-    def _catch_in_commit(self, victim: WorkerProcess) -> None:
+    def _routing(self) -> bool:
+        """Whether a router's transaction is open that nobody is about to end."""
+        everywhere = range(self.schedule.partitions)
+        return self.names.routed and any(
+            self.moments.under_way(everywhere, each) for each in self.names.inputs
+        )
+
+    def _catch_in_commit(self, victim: WorkerProcess, its_router: bool) -> None:
         """Leave it frozen with a transaction open, which is over in milliseconds otherwise."""
         diary = self._diaries[victim]
+        everywhere = range(self.schedule.partitions)
         for _ in range(TRIES):
-            self._until(lambda: self.tap.hears(diary.read().owned), "it begins a commit")
+            if its_router:
+                self._until(lambda: self.router_tap.hears(everywhere), "a router writes")
+            else:
+                self._until(lambda: self.tap.hears(diary.read().owned), "it begins a commit")
             victim.freeze()
-            if self.moments.under_way(diary.held):
+            if self._routing() if its_router else self.moments.under_way(diary.held):
                 return
             victim.thaw()
             if self._abandoned.is_set():

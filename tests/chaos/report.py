@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.chaos.results import ROOT, Entry, Results
+from tests.limits import report as limits
+from tests.soak import report as soak
 
 PAGE = ROOT / "docs" / "reliability.md"
 
@@ -103,6 +105,7 @@ with doctored evidence (tests/chaos/test_judge.py).
 make chaos                          # ten schedules with new seeds; they add up in the results
 make chaos MINUTES=60               # as many as fit into an hour
 make chaos SEED=7 SCHEDULES=1       # one seed again
+make chaos REPARTITION=1            # with a router, on seeds of its own count
 make chaos BROKERS=1                # brokers and network
 .venv/bin/python -m tests.chaos --seed 7 --plan   # what happens under it
 ```
@@ -116,7 +119,8 @@ def page_of(results: Results) -> str:
     for number, (words, tests) in enumerate(PROMISES, start=1):
         where = ", ".join(f"[{path}](../{path})" for path in tests)
         lines.append(f"{number}. {words}\n   Tested by {where}.\n")
-    lines += [_found(results), _siege(results.brokers)]
+    lines += [_found(results), _routed(results), _siege(results.brokers)]
+    lines += ["\n" + "\n".join(each.section()) + "\n" for each in (soak, limits)]
     lines.append(HOW)
     return "".join(lines)
 
@@ -125,15 +129,31 @@ def _found(results: Results) -> str:
     totals = results.totals()
     if not results.entries:
         return "\n## What was found\nNothing was tried yet.\n"
+    return f"\n## What was found\nSchedules with {_table(totals, results.entries)}"
+
+
+def _routed(results: Results) -> str:
+    if not results.routed:
+        return ""
+    return (
+        "\n## Sources of any key\nThe same with `repartition: true`: records lie anywhere in sources of other"
+        " numbers of partitions, under keys that say nothing and clients' clocks. The judge also holds what"
+        " the router wrote against the sources: each record once, as it was, in its order, at its model's"
+        " home."
+        f" Schedules with {_table(results.totals(True), results.routed)}"
+    )
+
+
+def _table(totals: Entry, entries: dict[int, Entry]) -> str:
+    """Which seeds, what came of them, and each that failed."""
     rows = "\n".join(f"| {what} | {value} |" for what, value in _rows(totals))
     revisions = ", ".join(f"`{each}`" for each in totals["revisions"])
-    seeds = _spans(sorted(results.entries))
     text = (
-        f"\n## What was found\nSchedules with seeds {seeds}, {totals['seconds'] / 3600:.1f} hours of them, on"
+        f"seeds {_spans(sorted(entries))}, {totals['seconds'] / 3600:.1f} hours of them, on"
         f" revision {revisions} (`+`: with changes that were not committed yet).\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )
-    failed = [(seed, entry) for seed, entry in sorted(results.entries.items()) if entry["failed"]]
+    failed = [(seed, entry) for seed, entry in sorted(entries.items()) if entry["failed"]]
     for seed, entry in failed:
         text += f"\n- Seed {seed} failed: {'; '.join(entry['failed'])}"
     return text + ("\n" if failed else "")
@@ -179,6 +199,7 @@ def _rows(totals: Entry) -> list[tuple[str, str]]:
         ),
         ("commits", f"{totals['commits']:,}"),
         ("transactions cut off in their middle", f"{totals['commits_cut']:,}"),
+        *([("records in such ones of routers", f"{totals['unrouted']:,}")] if "unrouted" in totals else []),
         ("records", f"{totals['records']:,}"),
         ("records lost", f"{totals['lost']:,}"),
         ("records counted twice", f"{totals['twice']:,}"),

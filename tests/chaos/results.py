@@ -39,7 +39,7 @@ def entry_of(schedule: Schedule, outcome: Outcome, code: str) -> Entry:
     verdict = outcome.verdict
     return {
         "revision": code,
-        "failed": [_short(problem) for problem in verdict.problems],
+        "failed": [in_short(problem) for problem in verdict.problems],
         "workers": schedule.workers,
         "static": schedule.static,
         "partitions": schedule.partitions,
@@ -52,6 +52,7 @@ def entry_of(schedule: Schedule, outcome: Outcome, code: str) -> Entry:
         "expelled": outcome.expelled,
         "commits": verdict.commits,
         "commits_cut": outcome.cut,
+        **({"sources": list(schedule.sources), "unrouted": outcome.unrouted} if schedule.sources else {}),
         "records": verdict.records,
         "lost": verdict.lost,
         "twice": verdict.twice,
@@ -69,7 +70,7 @@ def siege_entry(survival: Survival, code: str) -> Entry:
     verdict = survival.verdict
     return {
         "revision": code,
-        "failed": [_short(problem) for problem in verdict.problems],
+        "failed": [in_short(problem) for problem in verdict.problems],
         "troubles": {str(trouble): times for trouble, times in survival.troubles.items()},
         "recovered_s": {str(trouble): seconds for trouble, seconds in survival.recovered.items()},
         "commits": verdict.commits,
@@ -83,44 +84,49 @@ def siege_entry(survival: Survival, code: str) -> Entry:
     }
 
 
-def _short(problem: str) -> str:
+def in_short(problem: str) -> str:
     """Its first line, without what is this machine's own."""
     return _PATH.sub("…", problem.splitlines()[0] if problem else "")[:LONGEST_PROBLEM]
 
 
 class Results:
-    """The file: totals, the last siege of the brokers, then a line for each seed."""
+    """The file: totals, the last siege of the brokers, then a line for each seed.
+
+    ``routed``: seeds that were tried with a router, counted by themselves.
+    """
 
     def __init__(self, path: Path = LATEST, anew: bool = False) -> None:
         self.path = path
         self.entries: dict[int, Entry] = {}
+        self.routed: dict[int, Entry] = {}
         self.brokers: Entry | None = None
         if path.exists() and not anew:
             found = orjson.loads(path.read_bytes())
             self.entries = {int(seed): entry for seed, entry in found["by_seed"].items()}
+            self.routed = {int(seed): entry for seed, entry in found.get("routed_by_seed", {}).items()}
             self.brokers = found["brokers"]
 
-    @property
-    def next_seed(self) -> int:
+    def next_seed(self, repartition: bool = False) -> int:
         """The first that was never tried."""
-        return max(self.entries, default=0) + 1
+        return max(self.routed if repartition else self.entries, default=0) + 1
 
     def add(self, seed: int, entry: Entry) -> bool:
         """Each seed once, the last try; False: it is not taken.
 
         On the very code on which a seed failed it stays failed, however often it is tried again.
         """
-        old = self.entries.get(seed)
+        entries = self.routed if "sources" in entry else self.entries
+        old = entries.get(seed)
         if old and old["failed"] and not entry["failed"]:
             unchanged = old["revision"] == entry["revision"] and not entry["revision"].endswith("+")
             if unchanged:
                 return False
-        self.entries[seed] = entry
+        entries[seed] = entry
         return True
 
-    def totals(self) -> Entry:
+    def totals(self, repartition: bool = False) -> Entry:
         """All seeds together."""
-        each = list(self.entries.values())
+        each = list((self.routed if repartition else self.entries).values())
 
         def total(name: str) -> int:
             return sum(entry[name] for entry in each)
@@ -134,7 +140,7 @@ class Results:
             "joins", "zombies", "zombies_refused", "commits", "commits_cut", "records", "lost", "twice",
             "alerts", "alert_differences", "alerts_twice", "restores",
         )  # fmt: skip
-        return {
+        found = {
             "schedules": len(each),
             "failed": sum(bool(entry["failed"]) for entry in each),
             "kills": sum(kills.values()),
@@ -146,15 +152,22 @@ class Results:
             "seconds": round(sum(entry["seconds"] for entry in each)),
             "revisions": sorted({entry["revision"] for entry in each}),
         }
+        return found | ({"unrouted": total("unrouted")} if repartition else {})
 
     def save(self) -> None:
         """Write the file, one line for each seed, in one go."""
         head = orjson.dumps(self.totals(), option=orjson.OPT_INDENT_2).decode().rstrip("}\n")
-        lines = ",\n".join(
-            f'    "{seed}": {orjson.dumps(entry).decode()}' for seed, entry in sorted(self.entries.items())
-        )
-        siege = orjson.dumps(self.brokers).decode()
+        siege, routed = (orjson.dumps(each).decode() for each in (self.brokers, self.totals(True)))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(f'{head},\n  "brokers": {siege},\n  "by_seed": {{\n{lines}\n  }}\n}}\n')
+        fresh.write_text(
+            f'{head},\n  "brokers": {siege},\n  "routed": {routed},\n  "routed_by_seed": {{'
+            f'{_lines(self.routed)}}},\n  "by_seed": {{{_lines(self.entries)}}}\n}}\n'
+        )
         fresh.replace(self.path)
+
+
+def _lines(entries: dict[int, Entry]) -> str:
+    """One for each seed."""
+    each = [f'\n    "{seed}": {orjson.dumps(entry).decode()}' for seed, entry in sorted(entries.items())]
+    return ",".join(each) + ("\n  " if each else "")

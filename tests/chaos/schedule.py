@@ -70,7 +70,9 @@ class Fault:
 class Schedule:
     """``static``: workers have names in the group that outlive them. ``rate``: records a second.
 
-    ``period``: after how many predictions the models turn bad, and good again.
+    ``period``: after how many predictions the models turn bad, and good again. ``sources``: partitions
+    of predictions and of labels where records of any key lie anywhere and a router brings them home;
+    None: they lie at home.
     """
 
     seed: int
@@ -81,10 +83,13 @@ class Schedule:
     rate: int
     period: int
     faults: tuple[Fault, ...]
+    sources: tuple[int, int] | None = None
 
 
-def draw(seed: int, records: int = 100_000, rate: int = 6_000, period: int = 15_000) -> Schedule:
-    """The schedule of a seed. The faults do not depend on how many records there are."""
+def draw(
+    seed: int, records: int = 100_000, rate: int = 6_000, period: int = 15_000, repartition: bool = False
+) -> Schedule:
+    """The schedule of a seed. Its faults depend neither on ``records`` nor on ``repartition``."""
     chance = random.Random(seed)
     workers = alive = chance.randint(1, MOST_WORKERS)
     static = chance.random() < 0.4
@@ -103,7 +108,14 @@ def draw(seed: int, records: int = 100_000, rate: int = 6_000, period: int = 15_
             chance.random() < 0.5,
         )
         faults.append(fault)
-    return Schedule(seed, workers, partitions, static, records, rate, period, tuple(faults))
+    sources = _sources(seed) if repartition else None
+    return Schedule(seed, workers, partitions, static, records, rate, period, tuple(faults), sources)
+
+
+def _sources(seed: int) -> tuple[int, int]:
+    """From a stream of its own: what is drawn besides stays as it was."""
+    chance = random.Random(f"sources of {seed}")
+    return chance.randint(1, 7), chance.randint(1, 5)
 
 
 def _choose(chance: random.Random, alive: int, static: bool, slow: bool) -> tuple[Kind, Moment]:

@@ -1,4 +1,4 @@
-"""Chaos in short: eight fixed seeds with about 24,000 records each; ``make chaos`` has at least 100,000."""
+"""Chaos in short: nine fixed seeds with about 24,000 records each; ``make chaos`` has at least 100,000."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 from tests.chaos.__main__ import Crew, line_of
 from tests.chaos.play import Outcome
 from tests.chaos.results import Entry, entry_of
-from tests.chaos.schedule import WEIGHTS, Moment, draw
+from tests.chaos.schedule import WEIGHTS, Kind, Moment, draw
 
 SHORT = {"records": 24_000, "rate": 3_000, "period": 3_000}
 # Between them, every fault at every moment.
 SEEDS = (4, 15, 104, 105, 106, 110, 195, 1413)
 SIDE_BY_SIDE = 2
+SHORTEST = {"records": 9_000, "rate": 3_000, "period": 1_200}
+ROUTED_SEED = 1398  # two workers and one that joins, one killed while its router writes, one told to stop
 TIMEOUT = 600
 
 
@@ -58,3 +60,17 @@ def test_the_faults_met_what_they_were_aimed_at(played: dict[int, tuple[Outcome,
         assert sum(outcome.hits[moment] for outcome, _ in played.values()) > 0, moment
     assert sum(outcome.cut for outcome, _ in played.values()) > 0, "no transaction was cut off in its middle"
     assert sum(outcome.refused for outcome, _ in played.values()) > 0, "no zombie's commit was refused"
+
+
+@pytest.mark.timeout(TIMEOUT)
+def test_a_router_brings_home_each_record_of_sources_of_any_key_once(bootstrap: str) -> None:
+    crew = Crew(bootstrap, iter([ROUTED_SEED]), 1, {**SHORTEST, "repartition": True})
+    try:
+        [(schedule, outcome, _)] = crew.results()
+    finally:
+        crew.close()
+    print(line_of(ROUTED_SEED, entry_of(schedule, outcome, "")))
+    assert schedule.sources not in (None, (schedule.partitions, schedule.partitions))
+    assert {fault.kind for fault in schedule.faults} >= {Kind.KILL}
+    assert outcome.verdict.problems == []
+    assert outcome.verdict.records >= SHORTEST["records"]

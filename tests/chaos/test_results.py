@@ -50,7 +50,7 @@ def test_invocations_add_up_and_each_seed_counts_once(tmp_path: Path) -> None:
     assert (found["schedules"], found["kills"], found["records"]) == (3, 9, 300_000)
     assert (found["lost"], found["twice"], found["alert_differences"]) == (0, 0, 0)
     assert found["longest_restore_s"] == 1.5
-    assert Results(tmp_path / "latest.json").next_seed == 4
+    assert Results(tmp_path / "latest.json").next_seed() == 4
     assert Results(tmp_path / "latest.json", anew=True).entries == {}
 
 
@@ -137,5 +137,21 @@ def test_the_command_prints_a_plan_without_doing_anything(
 def test_the_totals_of_the_results_are_those_of_their_seeds() -> None:
     found = orjson.loads(LATEST.read_bytes())
     assert {
-        key: value for key, value in found.items() if key not in ("by_seed", "brokers")
+        key: value
+        for key, value in found.items()
+        if key not in ("by_seed", "brokers", "routed", "routed_by_seed")
     } == Results().totals()
+
+
+def test_seeds_with_a_router_are_counted_by_themselves(tmp_path: Path) -> None:
+    results = Results(tmp_path / "latest.json")
+    routed = entry_of(draw(1, repartition=True), outcome(), "abc")
+    assert results.add(1, entry())
+    assert results.add(1, routed)
+    results.save()
+    again = Results(tmp_path / "latest.json")
+    assert (again.entries.keys(), again.routed.keys()) == ({1}, {1})
+    assert again.routed[1]["sources"] == list(draw(1, repartition=True).sources or ())
+    assert (again.totals()["records"], again.totals(True)["records"]) == (100_000, 100_000)
+    assert (again.next_seed(), again.next_seed(True)) == (2, 2)
+    assert "## Sources of any key" in report.page_of(again)

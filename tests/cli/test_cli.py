@@ -27,7 +27,7 @@ from tests.e2e.worker_process import WorkerProcess
 
 COMMANDS = ["broker", "topics", "topics create", "topics describe", "topics acls", "worker", "check",
             "replay", "alerts", "status", "demo", "state", "state show", "state reset", "state export",
-            "state import"]  # fmt: skip
+            "state import", "relay", "alerts test"]  # fmt: skip
 
 
 def streamer(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +75,7 @@ def test_every_command_explains_itself(command: str) -> None:
     "callback",
     [
         each.callback
-        for group in (cli.app, cli.topics_app, cli.state_app)
+        for group in (cli.app, cli.topics_app, cli.state_app, cli.alerts_app)
         for each in group.registered_commands
     ],
 )

@@ -37,7 +37,10 @@ COMMON |= {"--log-format": COMMON["--log-level"]}
 EVERYWHERE = {"--help", "-h"}
 COMMON["--bootstrap"] |= {"topics acls"}
 COMMON["--group"] |= {"topics acls"}
-GROUPS = {"", *(each.name for each in app.registered_groups)}
+COMMON["--bootstrap"] |= {"relay"}
+COMMON["--group"] |= {"relay"}
+COMMON["--log-level"] |= {"relay"}
+GROUPS = {"", *(each.name for each in app.registered_groups)} - {"alerts"}  # which also is a command itself
 
 
 @cache

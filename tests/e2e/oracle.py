@@ -88,8 +88,8 @@ def gather(bootstrap: str, names: Topics, partition: int) -> Evidence:
     return Evidence(
         trace,
         (
-            committed(bootstrap, names.predictions, partition, gaps[0]),
-            committed(bootstrap, names.labels, partition, gaps[1]),
+            committed(bootstrap, names.inputs[0], partition, gaps[0]),
+            committed(bootstrap, names.inputs[1], partition, gaps[1]),
         ),
         committed(bootstrap, names.alerts, partition),
         committed(bootstrap, names.reports, partition),
@@ -115,8 +115,8 @@ class Oracle:
 
     def _build(self) -> Pipeline:
         partition = Partition(self.objectives, lambda model: home(model, self.partitions) == self.partition)
-        sources = (self.names.predictions, self.names.labels)
-        return Pipeline(partition, self.partition, sources, codec.decode_event)
+        names = self.names
+        return Pipeline(partition, self.partition, names.inputs, codec.decode_event, routed=names.routed)
 
     def replay(self) -> Oracle:
         """Take every record in the traced order; the commits must be numbered without a gap or a repeat."""
@@ -131,10 +131,17 @@ class Oracle:
                     continue
                 self.pipeline.run(kind, sources[kind][at[kind] : at[kind] + count])
                 at[kind] += count
-            assert self.pipeline.positions == commit["positions"]
+            self._settle(at, commit["positions"])
         assert at == [len(each) for each in sources], "some records were never processed"
         self.effects = self.pipeline.take_effects()
         return self
+
+    def _settle(self, at: list[int], positions: list[int]) -> None:
+        """A commit's positions are behind its records, or behind what is no record and follows them."""
+        for kind, (records, position) in enumerate(zip(self.evidence.sources, positions, strict=True)):
+            assert self.pipeline.positions[kind] <= position
+            assert at[kind] == len(records) or records[at[kind]].offset() >= position
+            self.pipeline.settle(kind, position)
 
     def judge(self) -> dict[str, Any]:
         """Compare state, alerts, reports and dead letters with what the topics hold; answers the facts."""

@@ -34,7 +34,7 @@ TABLE: dict[str, tuple[Role, list[str]]] = {
     "dead-letters redrive": (Role.OPERATOR, [LETTER, "--yes"]),
 }
 AT_REST = {"state reset", "state import"}  # only while no worker of the group runs
-ALONE = {"worker", "topics acls"}  # has tests of its own; asks no broker
+ALONE = {"worker", "relay", "topics acls"}  # has tests of its own; asks no broker
 
 
 def commands() -> Iterator[tuple[str, set[str]]]:
@@ -42,7 +42,7 @@ def commands() -> Iterator[tuple[str, set[str]]]:
 
     def walk(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
         inner = getattr(command, "commands", {})
-        if not inner:
+        if not inner or command.invoke_without_command:
             yield name, {word for each in command.params for word in each.opts}
         for part, each in inner.items():
             yield from walk(each, f"{name} {part}".strip())

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from streamer.adapters.rights import Role
 from streamer.adapters.topics import Topics
 from streamer.local import LocalKafka
 from streamer.local import Secured as Listener
+from tests.deadline import wait_until
+from tests.security.calls import called
 from tests.security.certificates import Authority
 
 PREFIX, GROUP = "shop-", "shop-group"
@@ -106,6 +109,10 @@ class Secured:
             **{f"STREAMER_KAFKA__{key.replace('.', '_').upper()}": value for key, value in client.items()},
         }
 
+    def call(self, user: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """The same as ``streamer``, within this process."""
+        return called(environ_with(self.variables(user, **more)), *arguments)
+
     def streamer(self, user: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command as this user. ``more``: other client settings, with ``_`` for ``.``."""
         return subprocess.run(
@@ -135,16 +142,34 @@ class Secured:
 
     def withdraw(self, binding: AclBinding) -> None:
         """Allow it no more."""
-        exactly = AclBindingFilter(
-            binding.restype, binding.name, binding.resource_pattern_type, binding.principal,
-            binding.host, binding.operation, binding.permission_type,
-        )  # fmt: skip
-        for future in self.admin.delete_acls([exactly]).values():
+        for future in self.admin.delete_acls([exactly(binding)]).values():
             assert len(future.result(20)) == 1
 
-    def grant(self, binding: AclBinding) -> None:
-        for future in self.admin.create_acls([binding]).values():
+    def grant(self, *bindings: AclBinding) -> None:
+        for future in self.admin.create_acls([*bindings]).values():
             future.result(20)
+
+    @contextmanager
+    def without(self, binding: AclBinding) -> Iterator[None]:
+        """While this is not allowed."""
+        self.withdraw(binding)
+        wait_until(lambda: not self.is_granted(binding), 20, "the broker has heard of it")
+        try:
+            yield
+        finally:
+            self.grant(binding)
+            wait_until(lambda: self.is_granted(binding), 20, "the broker has heard of it")
+
+    def is_granted(self, binding: AclBinding) -> bool:
+        """Whether the broker's authorizer knows of it: from then on, or until then, it allows it."""
+        return bool(self.admin.describe_acls(exactly(binding)).result(20))
+
+
+def exactly(binding: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        binding.restype, binding.name, binding.resource_pattern_type, binding.principal,
+        binding.host, binding.operation, binding.permission_type,
+    )  # fmt: skip
 
 
 def password_of(user: str) -> str:

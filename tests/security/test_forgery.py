@@ -6,9 +6,7 @@ import io
 import logging
 import os
 import re
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
 from tests.domain.feed import Log, build, feed
 from tests.e2e.worker_process import WorkerProcess
+from tests.security.calls import called, log_left_as_it_was
 from tests.security.commands import PRESENT
 from tests.security.hostile import FORGED, TEXTS
 
@@ -111,18 +110,10 @@ def test_no_two_classes_are_shown_as_one() -> None:
 
 
 @pytest.fixture
-def log_of_a_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+def log_of_a_process() -> Iterator[Callable[[str, str], None]]:
     """What configures the log; afterwards it is as it was."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    root.handlers = []  # those of pytest are not to be closed
-    try:
+    with log_left_as_it_was():
         yield logs.configure
-    finally:
-        logging.captureWarnings(False)
-        root.handlers, root.level = before
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -211,17 +202,6 @@ COMMAND_WORDS = {word for name in PRESENT for word in name.split()}
 # -- the whole way -------------------------------------------------------------------------------------
 
 
-def streamer(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streamer", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "COLUMNS": "300"},
-    )
-
-
 def test_hostile_events_and_alerts_come_out_as_text(
     bootstrap: str, topics: TopicsFactory, tmp_path: Path
 ) -> None:
@@ -253,13 +233,14 @@ def test_hostile_events_and_alerts_come_out_as_text(
     assert status == 0
     for line in worker.log.read_text().splitlines():
         assert set(orjson.loads(line)) == {"at", "level", "logger", "message"}, line
+    wide = {**os.environ, "COLUMNS": "300"}
     for line in READING:
         options = PRESENT[" ".join(word for word in line.split() if word in COMMAND_WORDS)]
         group = ("--group", f"{prefix}group") if "--group" in options else ()
-        done = streamer(*line.split(), *where, *group)
+        done = called(wide, *line.split(), *where, *group)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         assert steers(done.stdout) == set()
         assert not re.search(rf"^\W*{FORGED}", done.stdout, re.M)
-    told = streamer("alerts", "--json", *where).stdout.splitlines()
+    told = called(wide, "alerts", "--json", *where).stdout.splitlines()
     assert [each for each in map(orjson.loads, told) if "alert_id" in each and each in good] == good

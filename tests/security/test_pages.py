@@ -16,13 +16,14 @@ from tests.security.commands import PRESENT
 ROOT = Path(__file__).parents[2]
 POLICY = (ROOT / "SECURITY.md").read_text()
 PAGE = page("security.md")
+EVERY = Topics(trace="trace").repartitioned()
 KINDS = {"topic": "topic", "group": "group", "transactional": "transactional-id"}
 
 
 def kept() -> dict[str, str]:
     """Role of a topic → how long the page says that it is kept."""
     rows = {quoted(row[0])[0]: row[2] for row in table(POLICY, "where") if row[0].startswith("topic")}
-    return {role: rows[name] for role, name in Topics(trace="trace").by_role().items()}
+    return {role: rows[name] for role, name in EVERY.by_role().items()}
 
 
 @pytest.mark.parametrize("role", sorted(CONFIGS))
@@ -38,7 +39,7 @@ def test_how_long_personal_data_is_kept_is_what_the_topics_are_made_with(role: s
 
 def test_every_topic_has_a_row_with_what_its_writer_can_do() -> None:
     written = {name for row in table(POLICY, "may write to") for name in quoted(row[0])}
-    assert set(Topics(trace="trace").by_role().values()) <= written
+    assert set(EVERY.by_role().values()) <= written
 
 
 def test_the_rights_on_the_page_are_those_of_the_commands() -> None:
@@ -55,6 +56,25 @@ def test_the_rights_on_the_page_are_those_of_the_commands() -> None:
         rights = rights_of(role, Topics(trace="trace"), "streamer")
         wanted = {(r.resource, name, each) for r in rights for name in r.names for each in r.operations}
         assert found[role] == wanted, role
+
+
+def test_what_a_router_changes_is_said_of_each_role() -> None:
+    def rights(topics: Topics, role: Role) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for each in rights_of(role, topics, "streamer"):
+            for name in each.names:
+                found.setdefault(name, set()).update(each.operations)
+        return found
+
+    said: dict[str, dict[str, set[str]]] = {}
+    for row in table(PAGE, "with `repartition`"):
+        [role] = quoted(row[0])
+        said.setdefault(role, {}).update({name: set(row[2].split(", ")) for name in quoted(row[1])})
+    for role in Role:
+        with_it, without = rights(EVERY, role), rights(Topics(trace="trace"), role)
+        changed = {name: each for name, each in with_it.items() if each != without.get(name)}
+        assert without.keys() <= with_it.keys()
+        assert changed == said.get(role, {}), role
 
 
 def test_every_command_of_a_role_exists_and_has_a_role() -> None:

@@ -15,6 +15,6 @@ def test_a_state_is_taken_out_forgotten_and_put_back_with_the_least_rights(
     secured: Secured, tmp_path: Path
 ) -> None:
     for command in ("state export", "state reset", "state import"):
-        done = secured.streamer(COMMANDS[command][0], *arguments_of(command, tmp_path))
+        done = secured.call(COMMANDS[command][0], *arguments_of(command, tmp_path))
         assert done.returncode == 0, done.stdout + done.stderr
         assert "uthoriz" not in done.stdout + done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,9 @@ from streamer.config.settings import Settings
 from streamer.domain.objectives import Objectives
 from tests.deadline import wait_until
 from tests.e2e.worker_process import WorkerProcess
+from tests.security.calls import called
 from tests.security.certificates import Authority
-from tests.security.secured import PREFIX, SECONDS, Secured, environ_with, password_of
+from tests.security.secured import PREFIX, Secured, environ_with, password_of
 
 CANARY = "canary-7c1f"
 # What librdkafka knows of secrets; each is given one.
@@ -43,14 +43,7 @@ def variable(key: str) -> str:
 
 
 def said_by(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streamer", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        env=environ_with(environ),
-    )
+    return called(environ_with(environ), *arguments)
 
 
 def test_no_representation_of_the_settings_shows_one() -> None:

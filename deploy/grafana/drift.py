@@ -1,0 +1,123 @@
+"""Drift and features: what the detectors found, and how each feature moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable, Row
+
+from deploy.grafana import panels as p
+
+FEATURE = f'{p.VERSION},feature=~"$feature"'
+ANNOTATIONS: list[dict[str, Any]] = [p.incidents(f'{p.MODEL},rule=~"drift.+"'), p.detections(p.MODEL)]
+
+
+def _feature() -> QueryVariable:
+    query = f"label_values(model_feature_median{{{p.VERSION}}}, feature)"
+    return p.choice("feature", query, "Feature", several=True, all_of_them=True)
+
+
+def drift() -> Dashboard:
+    return (
+        p.frame(
+            "drift",
+            "Drift and features",
+            "What the detectors found, and how each feature moves.",
+            [p.job(), p.model(), p.version(), _feature()],
+        )
+        .with_row(Row("Drift"))
+        .with_panel(
+            p.timeline(
+                "Drift incidents",
+                p.firing(f'{p.VERSION},rule=~"drift.+"'),
+                "{{rule}} {{version}}",
+                about="From the first alarm until the quiet stretch of the objectives is over.",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Alarms of the detectors",
+                [
+                    (
+                        "sum by (version, signal, detector) "
+                        f"(increase(model_drift_detected_total{{{p.VERSION}}}{p.RATE}))",
+                        "{{signal}} {{detector}} {{version}}",
+                    )
+                ],
+                bars=True,
+                about="One bar is one moment in which a signal's mean has changed, up or down.",
+            )
+        )
+        .with_panel(
+            p.rows(
+                "Alarms in the range shown",
+                [
+                    (
+                        "alarms",
+                        "sum by (version, signal, detector) "
+                        f"(increase(model_drift_detected_total{{{p.VERSION}}}[$__range]))",
+                    )
+                ],
+                {},
+                units={"alarms": "none"},
+                width=12,
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Values kept from the detectors",
+                [
+                    (
+                        "sum by (version, signal) "
+                        f"(increase(model_drift_values_refused_total{{{p.VERSION}}}{p.RATE}))",
+                        "{{signal}} {{version}}",
+                    )
+                ],
+                bars=True,
+                about="Not finite, or giant: a service that logs such values has a fault of its own.",
+                width=p.WIDTH,
+            )
+        )
+        .with_row(Row("Features"))
+        .with_panel(
+            p.lines(
+                "Median",
+                [
+                    (
+                        f"max by (version, feature) (model_feature_median{{{FEATURE}}})",
+                        "{{feature}} {{version}}",
+                    )
+                ],
+                about="Over the version's lifetime, to within an eighth.",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Share of nulls",
+                [
+                    (
+                        f"sum by (version, feature) (rate(model_feature_missing_total{{{FEATURE}}}{p.RATE}))"
+                        " / on (version) group_left () "
+                        f"sum by (version) (rate(model_predictions_total{{{p.VERSION}}}{p.RATE}))",
+                        "{{feature}} {{version}}",
+                    )
+                ],
+                "percentunit",
+                about="Of the predictions, in how many the feature was null.",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Values of features beyond max_features",
+                [
+                    (
+                        f"sum by (version) (rate(model_features_left_out_total{{{p.VERSION}}}{p.RATE}))",
+                        "{{version}}",
+                    )
+                ],
+                "ops",
+                about="They are not profiled; detectors on features are not affected.",
+                width=p.WIDTH,
+            )
+        )
+    )
