@@ -27,5 +27,5 @@ def test_a_last_commit_that_fails_keeps_neither_faust_nor_the_metrics_server_up(
     worker._cleanups.append(("metrics server", lambda: taken_down.append("metrics server")))
     ends: Any = Ends()
     with pytest.raises(OSError, match="and another"):
-        asyncio.run(worker._take_down(ends, ends))
+        asyncio.run(worker._take_down(ends, ends, None))
     assert taken_down == ["faust", "metrics server"]
