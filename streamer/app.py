@@ -100,9 +100,9 @@ class Worker:
         finally:
             try:
                 await _within(app.stop(), 10.0, "Faust")
+            finally:
                 if router is not None and router.is_alive():
                     await asyncio.to_thread(router.join, ROUTER_SECONDS)
-            finally:
                 self._clean_up()
 
     def _look_at_cluster(self) -> tuple[dict[str, int], dict[str, Any]]:

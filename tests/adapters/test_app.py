@@ -23,9 +23,19 @@ def test_a_last_commit_that_fails_keeps_neither_faust_nor_the_metrics_server_up(
             taken_down.append("faust")
             raise OSError("and another")
 
+    class Routes:
+        def stop(self) -> None: ...
+
+        def is_alive(self) -> bool:
+            return True
+
+        def join(self, seconds: float) -> None:
+            taken_down.append("router")
+
     worker = Worker(Settings(), Objectives())
     worker._cleanups.append(("metrics server", lambda: taken_down.append("metrics server")))
     ends: Any = Ends()
+    routes: Any = Routes()
     with pytest.raises(OSError, match="and another"):
-        asyncio.run(worker._take_down(ends, ends, None))
-    assert taken_down == ["faust", "metrics server"]
+        asyncio.run(worker._take_down(ends, ends, routes))
+    assert taken_down == ["faust", "router", "metrics server"]
