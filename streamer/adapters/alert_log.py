@@ -65,24 +65,30 @@ class AlertLog:
     def _take(self, seconds: float) -> list[tuple[int, int, int, Alert]]:
         found: list[tuple[int, int, int, Alert]] = []
         for message in self.records(seconds):
-            if message.value() is not None and (alert := self.decoded(message)) is not None:
-                at = (message.timestamp()[1], message.partition(), message.offset())
-                found.append((*at, alert))
+            if message.value() is None:
+                continue
+            alert = alert_in(message)
+            if alert is None:
+                say_no_alert(message)
+            else:
+                found.append((message.timestamp()[1], message.partition(), message.offset(), alert))
         return found
-
-    def decoded(self, message: Any) -> Alert | None:
-        """None for what no worker wrote: whoever may write to the topic must not keep its readers from it."""
-        try:
-            alert = orjson.loads(message.value())
-        except orjson.JSONDecodeError:
-            alert = None
-        if isinstance(alert, dict):
-            return alert
-        log.warning("%s/%d: offset %d is no alert", self.topic, message.partition(), message.offset())
-        return None
 
     def close(self) -> None:
         close_quietly(self._consumer)
+
+
+def alert_in(message: Any) -> Alert | None:
+    """None for what no worker wrote: whoever may write to the topic must not keep its readers from it."""
+    try:
+        alert = orjson.loads(message.value())
+    except orjson.JSONDecodeError:
+        return None
+    return alert if isinstance(alert, dict) else None
+
+
+def say_no_alert(message: Any) -> None:
+    log.warning("%s/%d: offset %d is no alert", message.topic(), message.partition(), message.offset())
 
 
 def still_firing(transitions: list[Alert]) -> list[Alert]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from streamer.adapters.alert_log import AlertLog
+from streamer.adapters.alert_log import AlertLog, alert_in, say_no_alert
 from streamer.adapters.attempts import Attempts, log
 from streamer.adapters.firing import FiringTable, NoAlert, Row
 from streamer.adapters.http_post import Address, Outcome, Reply
@@ -74,17 +74,14 @@ class AlertmanagerFeed:
     def _take_in(self, alerts: AlertLog) -> None:
         for message in alerts.records(LOOK_SECONDS):
             old = not alerts.caught_up and time.time() - message.timestamp()[1] / 1000 > OLD_SECONDS
+            if message.value() is None:
+                name = (message.key() or b"").decode("utf-8", "replace")
+                self._table.take_back(message.partition(), name)
+                continue
             try:
-                if message.value() is None:
-                    self._table.take_back(
-                        message.partition(), (message.key() or b"").decode("utf-8", "replace")
-                    )
-                elif (alert := alerts.decoded(message)) is not None:
-                    self._table.apply(message.partition(), alert, old)
+                self._table.apply(message.partition(), alert_in(message) or {}, old)
             except NoAlert:
-                log.warning(
-                    "%s/%d: offset %d is no alert", self._topic, message.partition(), message.offset()
-                )
+                say_no_alert(message)
         counts = self._attempts.counts
         counts.firing = len(self._table.firing)
         if self._table.news and counts.waiting_since is None:

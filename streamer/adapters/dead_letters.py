@@ -19,14 +19,7 @@ import orjson
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import (
-    ClientConfig,
-    admin_of,
-    ask,
-    close_quietly,
-    offset_in,
-    reader_config,
-)
+from streamer.adapters.kafka import ClientConfig, admin_of, close_quietly, log_offsets, reader_config
 from streamer.adapters.topics import Topics, required_topics
 from streamer.domain.events import Reason
 from streamer.errors import StreamerError
@@ -154,14 +147,11 @@ class LetterLog:
         """
         admin = admin_of(self.base)
         asked = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in range(self.partitions)}
-        answers = admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_SECONDS
-        )
         try:
-            ask(answers.values(), ANSWER_SECONDS)
-            return {at.partition: offset_in(future.result()) for at, future in answers.items()}
+            found = log_offsets(admin, asked, IsolationLevel.READ_UNCOMMITTED, ANSWER_SECONDS)
         except (KafkaException, TimeoutError) as error:
             raise LettersError(f"where {self.topic} ends: {error or 'no answer in time'}") from error
+        return {number: offset for (_, number), offset in found.items()}
 
     def read(
         self, begins: Mapping[int, int] | None = None, ends: Mapping[int, int] | None = None

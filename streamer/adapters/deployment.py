@@ -16,7 +16,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
-from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask, error_of, offset_in
+from streamer.adapters.kafka import (
+    ASK_SECONDS,
+    ClientConfig,
+    admin_of,
+    ask,
+    error_of,
+    log_offsets,
+)
 from streamer.adapters.restore import commit_seen_by_group
 from streamer.adapters.sources import identity_of, topic_ids
 from streamer.adapters.topics import Topics, cluster_of, unequal_partitions, why_missing
@@ -218,9 +225,7 @@ def _ask_offsets(
     admin = admin_of(base)
 
     def look() -> dict[tuple[str, int], int]:
-        answers = admin.list_offsets(dict(asked), isolation_level=isolation, request_timeout=ASK_SECONDS)
-        ask(answers.values())
-        return {(at.topic, at.partition): offset_in(future.result()) for at, future in answers.items()}
+        return log_offsets(admin, asked, isolation, ASK_SECONDS)
 
     return _patiently(f"offsets of {', '.join(sorted({at.topic for at in asked}))}", look)
 

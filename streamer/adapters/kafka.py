@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 log = logging.getLogger("streamer.kafka")
 ClientConfig = Mapping[str, Any]
@@ -171,6 +171,31 @@ def offset_in(answer: Any) -> int:
     return offset
 
 
+def log_offsets(
+    admin: AdminClient,
+    asked: Mapping[TopicPartition, OffsetSpec],
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    seconds: float = ASK_SECONDS,
+) -> dict[tuple[str, int], int]:
+    """(topic, partition) → where its log begins or ends, as its leader says.
+
+    Raises:
+        KafkaException, TimeoutError: one of them does not answer.
+    """
+    answers = admin.list_offsets(dict(asked), isolation_level=isolation, request_timeout=seconds)
+    ask(answers.values(), seconds)
+    return {(at.topic, at.partition): offset_in(future.result()) for at, future in answers.items()}
+
+
+def committed_offsets(client: Consumer, wanted: Sequence[TopicPartition], seconds: float) -> Offsets:
+    """What the group of this client has committed there, with its metadata. Raises KafkaException."""
+    found = client.committed(list(wanted), seconds)
+    for each in found:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return found
+
+
 class _Seldom(logging.Filter):
     """While a broker is away, every client says so many times a second: once in a while is enough."""
 
@@ -204,17 +229,13 @@ def offsets_of(
 
     def ask_for(wanted: list[TopicPartition]) -> Offsets:
         try:
-            found = client.committed(wanted, seconds)
+            return committed_offsets(client, wanted, seconds)
         except KafkaException as error:
             # What the coordinator said meanwhile is kept for whoever polls.
             said = client.poll(0) if error_of(error).code() == KafkaError._TIMED_OUT else None
             if said is not None and said.error() is not None:
                 raise KafkaException(said.error()) from error
             raise
-        for each in found:
-            if each.error is not None:
-                raise KafkaException(each.error)
-        return found
 
     try:
         yield ask_for

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, ask, offset_in
+from streamer.adapters.kafka import ASK_SECONDS, ClientConfig, admin_of, log_offsets
 from streamer.adapters.lanes import FOREVER_MS, PATIENCE_SECONDS, At
 
 ANSWER_SECONDS = ASK_SECONDS
@@ -72,14 +72,11 @@ class Progress:
     def offsets(self, places: Sequence[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
         """What their leaders say, of committed records. Raises KafkaException, TimeoutError."""
         admin, self._admin = self._admin or admin_of(self._base), None
-        answers = admin.list_offsets(
-            dict.fromkeys(places, which),
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=ANSWER_SECONDS,
+        found = log_offsets(
+            admin, dict.fromkeys(places, which), IsolationLevel.READ_COMMITTED, ANSWER_SECONDS
         )
-        ask(answers.values(), ANSWER_SECONDS)
         self._admin = admin  # one whose leader has died would ask it again and again
-        return {(at.topic, at.partition): offset_in(future.result()) for at, future in answers.items()}
+        return found
 
     def at(self, place: TopicPartition) -> At:
         return self.topics.index(place.topic), place.partition

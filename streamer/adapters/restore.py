@@ -21,6 +21,7 @@ from streamer.adapters.kafka import (
     admin_of,
     ask,
     error_of,
+    log_offsets,
     offset_in,
     offsets_of,
 )
@@ -141,13 +142,11 @@ class Restorer:
         admin = admin_of(self.base)
         asked = {TopicPartition(topic, number): OffsetSpec.earliest() for topic in self.topics}
         try:
-            answers = admin.list_offsets(asked, request_timeout=ASK_SECONDS)
-            ask(answers.values())
-            found = {at.topic: offset_in(future.result()) for at, future in answers.items()}
+            found = log_offsets(admin, asked, seconds=ASK_SECONDS)
         except (KafkaException, TimeoutError) as error:
             why = error or "no answer"
             raise Unreachable(f"partition {number}: the oldest offsets: {why}") from error
-        return [found[topic] for topic in self.topics]
+        return [found[topic, number] for topic in self.topics]
 
 
 def commit_seen_by_group(base: ClientConfig, group: str, topic: str, number: int) -> int | None:

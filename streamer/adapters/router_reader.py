@@ -6,9 +6,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from streamer.adapters.kafka import ClientConfig, close_quietly, member_config, reader_config
+from streamer.adapters.kafka import (
+    ClientConfig,
+    close_quietly,
+    committed_offsets,
+    member_config,
+    reader_config,
+)
 from streamer.adapters.lanes import At, Lanes
 from streamer.adapters.reading import UNREADABLE
 
@@ -63,11 +69,7 @@ class SourceReader:
         Raises:
             KafkaException: no answer.
         """
-        found = self._client.committed(list(places), seconds)
-        for each in found:
-            if each.error is not None:
-                raise KafkaException(each.error)
-        return found
+        return committed_offsets(self._client, places, seconds)
 
     def start(self, positions: Mapping[At, tuple[int, int]], now: float) -> None:
         """Read the newcomers from there on: offset, and the time of the record before it in ms."""

@@ -13,7 +13,11 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streamer.adapters import codec
 from streamer.adapters.alert_log import Alert, AlertLog, still_firing
-from streamer.adapters.kafka import ClientConfig, admin_of, ask, offset_in
+from streamer.adapters.kafka import (
+    ClientConfig,
+    admin_of,
+    log_offsets,
+)
 from streamer.adapters.restore import commit_seen_by_group
 from streamer.adapters.sources import identity_of, topic_ids
 from streamer.adapters.topics import Topics, TopicsError, required_topics
@@ -89,9 +93,7 @@ def _offsets(
 ) -> dict[int, tuple[int, int]]:
     names = topics.inputs
     asked = {TopicPartition(name, number): which for name in names for number in numbers}
-    answers = admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
-    ask(answers.values(), ANSWER_SECONDS)
-    found = {(at.topic, at.partition): offset_in(future.result()) for at, future in answers.items()}
+    found = log_offsets(admin, asked, seconds=ANSWER_SECONDS)
     return {number: (found[names[0], number], found[names[1], number]) for number in numbers}
 
 

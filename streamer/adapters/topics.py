@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from streamer.adapters.kafka import LARGEST_STATE_RECORD
+from streamer.adapters.kafka import LARGEST_STATE_RECORD, NOT_ALLOWED
 from streamer.errors import StreamerError
 
 Settings = Mapping[str, Any]
@@ -40,7 +40,6 @@ BY_MODEL = "-by-model"
 MAKE_IT = "make it with `streamer topics create`"
 LET_SEE = "let this client Describe them, as `streamer topics acls` says"
 ALLOW_IT = "`streamer topics acls` prints what has to be allowed to whom"
-_NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 # What a client did not get past before anybody could answer, and what helps.
 _AT_THE_DOOR = {
     KafkaError._AUTHENTICATION: "does not let this client in ({}): check sasl.mechanism, sasl.username and"
@@ -420,7 +419,7 @@ class _Admin:
                 " `streamer broker`, or name yours with --bootstrap or STREAMER_BOOTSTRAP."
             )
         what = f" ({about})" if about else ""
-        cure = f". {ALLOW_IT}" if cause.code() in _NOT_ALLOWED else ""
+        cure = f". {ALLOW_IT}" if cause.code() in NOT_ALLOWED else ""
         return TopicsError(f"the Kafka at {self._bootstrap} refused{what}: {cause.str().rstrip('.')}{cure}")
 
 

@@ -32,10 +32,9 @@ from streamer.adapters.kafka import (
     ClientConfig,
     Verdict,
     admin_of,
-    ask,
     error_of,
     log,
-    offset_in,
+    log_offsets,
     producer_config,
     reader_config,
     verdict_of,
@@ -309,12 +308,7 @@ def _last_stable_offset(base: ClientConfig, topic: str, partition: int, patience
     at = TopicPartition(topic, partition)
     while True:
         try:
-            futures = admin.list_offsets(
-                {at: OffsetSpec.latest()},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=ASK_SECONDS,
-            )
-            [found] = ask(futures.values())
-            return offset_in(found)
+            ends = log_offsets(admin, {at: OffsetSpec.latest()}, IsolationLevel.READ_COMMITTED, ASK_SECONDS)
+            return ends[topic, partition]
         except (KafkaException, TimeoutError) as error:
             patience.check(f"no end offset ({error or 'no answer'})", RETRY_SECONDS)

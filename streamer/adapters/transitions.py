@@ -14,12 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
-from streamer.adapters.alert_log import Alert
+from streamer.adapters.alert_log import Alert, alert_in, say_no_alert
 from streamer.adapters.attempts import log
-from streamer.adapters.kafka import NOT_ALLOWED, ClientConfig, close_quietly, error_of, member_config
+from streamer.adapters.kafka import (
+    NOT_ALLOWED,
+    ClientConfig,
+    close_quietly,
+    committed_offsets,
+    error_of,
+    member_config,
+)
 
 SESSION_MS = 10_000
 ASK_SECONDS = 10.0
@@ -131,26 +137,19 @@ class Transitions:
         self.waiting.append(Item(number, None, 0.0, past.end))
 
     def _alert_in(self, message: Any) -> Alert | None:
-        value = message.value()
-        if value is None:
+        if message.value() is None:
             return None
-        try:
-            alert = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            alert = None
-        if isinstance(alert, dict) and alert.get("status") in ("firing", "updated", "resolved"):
+        alert = alert_in(message)
+        if alert is not None and alert.get("status") in ("firing", "updated", "resolved"):
             return alert
-        log.warning("%s/%d: offset %d is no alert", self._topic, message.partition(), message.offset())
+        say_no_alert(message)
         return None
 
     # -- the group ------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        found = consumer.committed([*partitions], ASK_SECONDS)
         begins = []
-        for each in found:
-            if each.error is not None:
-                raise KafkaException(each.error)
+        for each in committed_offsets(consumer, partitions, ASK_SECONDS):
             fresh = each.offset < 0
             past = re.fullmatch(r"past=(\d+)", each.metadata or "")
             if fresh or past:
