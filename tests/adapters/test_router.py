@@ -155,6 +155,7 @@ def test_two_routers_share_and_hand_over_without_losing_or_doubling_any(stage: S
     with stage.router() as first:
         first.until_routed(ROWS)
         with stage.router() as second:
+            wait_until(lambda: list(second.router.lanes), 60, "the second has partitions")
             stage.write(events(ROWS, first=ROWS))
             wait_until(lambda: second.count > 0, 60, "the second has work")
         stage.write(events(ROWS, first=2 * ROWS))
@@ -270,7 +271,9 @@ def test_what_it_held_back_comes_again_after_a_rebalance(stage: Stage) -> None:
         stage.write(events(ROWS))
         wait_until(lambda: first.router._reader._paused, 30, "it holds a partition back")
         with stage.router() as second:
+            wait_until(lambda: list(second.router.lanes), 30, "the second has partitions")
+            stage.write(events(ROWS, first=ROWS))
             wait_until(lambda: second.count > 0, 30, "the second has some of them")
-        stage.write(events(ROWS, first=ROWS))
-        wait_until(lambda: first.count + second.count >= 4 * ROWS, 30, "all are routed")
+        stage.write(events(ROWS, first=2 * ROWS))
+        wait_until(lambda: first.count + second.count >= 6 * ROWS, 30, "all are routed")
     assert stage.is_routed_once()
