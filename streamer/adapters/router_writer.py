@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
-from streamer.adapters.kafka import ClientConfig, producer_config
-from streamer.adapters.transactions import PartitionWriter, Rooms, Unwritable
-from streamer.checkpoint import Commit, OutRecord
+from streamer.adapters.kafka import ClientConfig
+from streamer.adapters.transactions import Rooms, TransactionalWriter, Unwritable
+from streamer.checkpoint import OutRecord
 from streamer.routing import Routed
 
 OFFSETS_SECONDS = 5.0
 _OFFSETS = OutRecord("offsets", b"", None)  # stands for them, behind the last record
 
 
-class RouterWriter(PartitionWriter):
-    """One producer for all partitions. Its methods block; every wait ends once ``gone`` is set.
+class RouterWriter(TransactionalWriter):
+    """One producer for all partitions.
 
     The group's generation goes with the offsets: the broker refuses them from a router whose
     partitions others have by now, and nothing of its transaction is ever seen.
@@ -28,11 +27,8 @@ class RouterWriter(PartitionWriter):
     def __init__(
         self, base: ClientConfig, transactional_id: str, rooms: Rooms, waiting: Callable[[], None]
     ) -> None:
-        # Not of one partition, as the writer that it is otherwise: its id says whose it is.
-        self.rooms, self.partition, self.waiting = rooms, -1, waiting
-        self.stamped = lambda broker_ms: None
-        self.gone = threading.Event()
-        self._producer = Producer(producer_config(base, transactional_id))
+        super().__init__(base, transactional_id, "the router", rooms)
+        self.waiting = waiting
         self._offsets: list[TopicPartition] = []
         self._membership: Any = None
 
@@ -47,23 +43,17 @@ class RouterWriter(PartitionWriter):
             Unreachable: ``gone`` was set while the outcome was unknown.
         """
         self._offsets, self._membership = offsets, membership
-        return self._attempt(Commit(0, [*records, _OFFSETS], (0, 0), 0, 0))
+        return self._attempt([*records, _OFFSETS])
 
     def _produce(self, record: OutRecord, on_delivery: Callable[..., None] | None) -> None:
-        if not isinstance(record, Routed):
+        if record is _OFFSETS:
             self._producer.send_offsets_to_transaction(self._offsets, self._membership, OFFSETS_SECONDS)
-            return
-        topic, headers = self.rooms.topic_of(record), list(record.headers)
-        assert topic is not None
-        while True:
-            try:
-                self._producer.produce(
-                    topic, record.value, record.key or None, record.partition, headers=dict(headers)
-                )
-                return
-            except BufferError:
-                self._producer.poll(0.05)
-                self._wait(0.0)
+        else:
+            super()._produce(record, on_delivery)
+
+    def _place(self, record: OutRecord) -> tuple[int, bytes | None]:
+        assert isinstance(record, Routed)
+        return record.partition, record.key or None
 
     def _unwritable(self, error: KafkaError, record: OutRecord | None = None) -> Unwritable:
         return Unwritable(

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,27 +71,35 @@ class Rooms:
         return self.topics[record.room]
 
 
-class PartitionWriter:
-    """The transactional producer of one partition. Its methods block: call them in a thread.
+class TransactionalWriter(ABC):
+    """A producer of transactions. Its methods block: call them in a thread.
 
-    ``transactional.id`` is ``<group>-<partition>``: whoever initialises it
-    last is the only one that can commit (promise 3). ``gone``: set once the
-    partition is given up; then every wait ends with ``Unreachable``.
-    ``stamped`` is told the broker's time of each commit, in ms.
+    Whoever initialises a ``transactional.id`` last is the only one that can commit under it
+    (promise 3). ``about``: what a message says it is about. ``gone``: set once nobody waits for
+    it any more; then every wait ends with ``Unreachable``. ``stamped`` is told the broker's time
+    of each commit of state, in ms.
     """
 
     def __init__(
         self,
         base: ClientConfig,
-        group: str,
-        partition: int,
+        transactional_id: str,
+        about: str,
         rooms: Rooms,
         gone: threading.Event | None = None,
     ) -> None:
-        self.partition, self.rooms = partition, rooms
+        self.about, self.rooms = about, rooms
         self.stamped: Callable[[int], None] = lambda broker_ms: None
         self.gone = gone or threading.Event()
-        self._producer = Producer(producer_config(base, f"{group}-{partition}"))
+        self._producer = Producer(producer_config(base, transactional_id))
+
+    @abstractmethod
+    def _place(self, record: OutRecord) -> tuple[int, bytes | None]:
+        """Partition and key under which it is written."""
+
+    @abstractmethod
+    def _unwritable(self, error: KafkaError, record: OutRecord | None = None) -> Unwritable:
+        """What is wrong and the cure. ``record``: the one that the client did not take."""
 
     def take_over(self, seconds: float = 60.0) -> None:
         """Fence the old owner and abort what it left open. Only at an assignment.
@@ -111,39 +120,17 @@ class PartitionWriter:
                 if verdict is Verdict.UNWRITABLE:
                     raise self._unwritable(error_of(error)) from error
                 if time.monotonic() > deadline:
-                    raise Unreachable(
-                        f"partition {self.partition}: no transaction coordinator: {error}"
-                    ) from error
+                    raise Unreachable(f"{self.about}: no transaction coordinator: {error}") from error
                 self._wait(RETRY_SECONDS)
 
-    def write(self, commit: Commit) -> None:
-        """Write one commit, all of it or nothing, however often it has to be sent.
-
-        Raises:
-            Fenced: it was not written and never will be by us.
-            Unwritable: it was not written; it would be refused each time.
-            Unreachable: the partition was given up while the outcome was unknown.
-        """
-        pause = SHORTEST_PAUSE
-        causes: Counter[int] = Counter()
-        while (cause := self._attempt(commit)) is not None:
-            if cause.code() in LASTING or verdict_of(cause) is Verdict.UNWRITABLE:
-                causes[cause.code()] += 1
-                if causes[cause.code()] >= SAME_CAUSE:
-                    raise self._unwritable(cause)
-            text = "partition %d: commit %d aborted (%s), sending it again in %.1f s"
-            log.warning(text, self.partition, commit.number, cause.str(), pause)
-            self._wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _attempt(self, commit: Commit) -> KafkaError | None:
+    def _attempt(self, records: Sequence[OutRecord]) -> KafkaError | None:
         """None: it is written. Else it was aborted, and why."""
         record: OutRecord | None = None
         # The broker answers with its time for each: one is enough, that of the last that is state.
-        telling = next((each for each in reversed(commit.records) if each.room == "state"), None)
+        telling = next((each for each in reversed(records) if each.room == "state"), None)
         try:
             self._producer.begin_transaction()
-            for record in commit.records:
+            for record in records:
                 self._produce(record, self._note_time if record is telling else None)
         except KafkaException as error:
             return self._abort_after(error, record)
@@ -168,10 +155,11 @@ class PartitionWriter:
         topic = self.rooms.topic_of(record)
         if topic is None:
             return
+        partition, key = self._place(record)
         while True:
             try:
                 self._producer.produce(
-                    topic, record.value, record.key, self.partition, headers=list(record.headers),
+                    topic, record.value, key, partition, headers=list(record.headers),
                     on_delivery=on_delivery,
                 )  # fmt: skip
                 return
@@ -211,25 +199,63 @@ class PartitionWriter:
                     raise Fenced(str(error)) from error
                 self._wait(RETRY_SECONDS)
 
+    def _wait(self, seconds: float) -> None:
+        if self.gone.wait(seconds):
+            raise Unreachable(f"{self.about}: given up")
+
+    def close(self) -> None:
+        """Let go of the client; an open transaction is left for the next owner to abort."""
+        self.gone.set()
+        self._producer.purge()
+
+
+class PartitionWriter(TransactionalWriter):
+    """The writer of one partition, whose ``transactional.id`` is ``<group>-<partition>``."""
+
+    def __init__(
+        self,
+        base: ClientConfig,
+        group: str,
+        partition: int,
+        rooms: Rooms,
+        gone: threading.Event | None = None,
+    ) -> None:
+        super().__init__(base, f"{group}-{partition}", f"partition {partition}", rooms, gone)
+        self.partition = partition
+
+    def write(self, commit: Commit) -> None:
+        """Write one commit, all of it or nothing, however often it has to be sent.
+
+        Raises:
+            Fenced: it was not written and never will be by us.
+            Unwritable: it was not written; it would be refused each time.
+            Unreachable: the partition was given up while the outcome was unknown.
+        """
+        pause = SHORTEST_PAUSE
+        causes: Counter[int] = Counter()
+        while (cause := self._attempt(commit.records)) is not None:
+            if cause.code() in LASTING or verdict_of(cause) is Verdict.UNWRITABLE:
+                causes[cause.code()] += 1
+                if causes[cause.code()] >= SAME_CAUSE:
+                    raise self._unwritable(cause)
+            text = "partition %d: commit %d aborted (%s), sending it again in %.1f s"
+            log.warning(text, self.partition, commit.number, cause.str(), pause)
+            self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _place(self, record: OutRecord) -> tuple[int, bytes | None]:
+        return self.partition, record.key
+
     def _unwritable(self, error: KafkaError, record: OutRecord | None = None) -> Unwritable:
         what = ""
         if record is not None:
             size = len(record.value or b"") + len(record.key)
             what = f" a record of {size} bytes for {self.rooms.topic_of(record)} (key {record.key[:80]!r})"
         return Unwritable(
-            f"partition {self.partition}: its outputs cannot be written ({error.str()}){what}. Let this"
+            f"{self.about}: its outputs cannot be written ({error.str()}){what}. Let this"
             " worker write to the state, alerts, reports and dead-letter topics, as large as `streamer topics"
             " create` makes their records, then restart it"
         )
-
-    def _wait(self, seconds: float) -> None:
-        if self.gone.wait(seconds):
-            raise Unreachable(f"partition {self.partition}: given up")
-
-    def close(self) -> None:
-        """Let go of the client; an open transaction is left for the next owner to abort."""
-        self.gone.set()
-        self._producer.purge()
 
 
 def read_state(
