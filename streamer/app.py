@@ -23,7 +23,6 @@ from streamer.adapters.commits import Pace
 from streamer.adapters.exposition import Exposition, ProcessorStats, RouterStats, serve
 from streamer.adapters.faust_app import build_app
 from streamer.adapters.health import Answer
-from streamer.adapters.http_server import Certificate
 from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership
 from streamer.adapters.readers import Readers
@@ -70,14 +69,13 @@ class Worker:
         ownership = self._build(identity["partitions"], identity)
         router = self._build_router(counts, identity["partitions"], ownership) if self.topics.routed else None
         settings = self.settings
-        tls = settings.metrics_tls_cert and Certificate(settings.metrics_tls_cert, settings.metrics_tls_key)
         server = serve(
             self.exposition,
             settings.metrics_host,
             settings.metrics_port,
             partial(_both, ownership.health, router.health if router else _fine),
             partial(_both, ownership.ready, router.ready if router else _fine),
-            tls or None,
+            settings.certificate,
         )
         self._cleanups.append(("metrics server", server.close))
         with tempfile.TemporaryDirectory(prefix="streamer-") as scratch:

@@ -39,6 +39,7 @@ Trace = Annotated[
     bool | None,
     typer.Option("--trace", help="Also the topic `trace`, which `worker --trace` needs.", show_default=False),
 ]
+MetricsHost = Annotated[str | None, typer.Option(help="Address of /metrics. [default: 127.0.0.1]")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="text or json (one object a line).")]
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from streamer import terminal
-from streamer.adapters.http_server import Certificate
 from streamer.adapters.relay import Relay
 from streamer.adapters.relay_metrics import serve
 from streamer.cli.options import (
@@ -18,11 +17,11 @@ from streamer.cli.options import (
     Group,
     LogFormat,
     LogLevel,
+    MetricsHost,
     Prefix,
     interruptible,
     settings_of,
 )
-from streamer.config import Settings
 from streamer.config.targets import IN_A_FILE, targets_of
 
 AlertmanagerOption = Annotated[
@@ -56,9 +55,7 @@ def relay(
         int | None,
         typer.Option(help="Port of /metrics and /healthz. [default: none is served]", min=0, max=65535),
     ] = None,
-    metrics_host: Annotated[
-        str | None, typer.Option(help="Address of /metrics. [default: 127.0.0.1]")
-    ] = None,
+    metrics_host: MetricsHost = None,
     bootstrap: Bootstrap = None,
     group: Group = None,
     topic_prefix: Prefix = None,
@@ -94,7 +91,7 @@ def relay(
         work.add_webhook(name, hook)
     server = None
     if metrics_port is not None:
-        server = serve(work.attempts, settings.metrics_host, metrics_port, _certificate(settings))
+        server = serve(work.attempts, settings.metrics_host, metrics_port, settings.certificate)
         terminal.console(stderr=True).print(f"metrics on {server.url}/metrics", markup=False)
     try:
         with interruptible() as stopped:
@@ -160,9 +157,3 @@ def _pairs(given: list[str] | None, option: str, what: str) -> dict[str, str]:
             )
         found[name] = value
     return found
-
-
-def _certificate(settings: Settings) -> Certificate | None:
-    if settings.metrics_tls_cert is None:
-        return None
-    return Certificate(settings.metrics_tls_cert, settings.metrics_tls_key)

@@ -20,6 +20,7 @@ from streamer.cli.options import (
     Group,
     LogFormat,
     LogLevel,
+    MetricsHost,
     Prefix,
     interruptible,
     settings_of,
@@ -35,9 +36,7 @@ def worker(
         ),
     ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics. [default: 8000]")] = None,
-    metrics_host: Annotated[
-        str | None, typer.Option(help="Address of /metrics. [default: 127.0.0.1]")
-    ] = None,
+    metrics_host: MetricsHost = None,
     trace: Annotated[
         bool | None,
         typer.Option(

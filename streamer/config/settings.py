@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from streamer.adapters.http_server import Certificate
 from streamer.adapters.topics import Topics
 from streamer.config.yaml_text import YamlError, parse_yaml
 
@@ -156,6 +157,13 @@ class Settings(BaseModel):
         if processes > 1 and first is not None and not 0 < first <= 65536 - processes:
             raise ValueError(f"each has a port of its own, from `metrics_port` on: not from {first} on")
         return processes
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What /metrics is served under, None for plain HTTP."""
+        if self.metrics_tls_cert is None:
+            return None
+        return Certificate(self.metrics_tls_cert, self.metrics_tls_key)
 
     @property
     def topics(self) -> Topics:

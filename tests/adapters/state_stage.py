@@ -29,6 +29,7 @@ from tests.domain.traffic import objectives, traffic
 from tests.e2e.oracle import committed, write
 from tests.test_stored import split
 
+PARTITIONS = 2
 RECORDS = 400
 Place = tuple[str, int]  # topic and partition
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -18,35 +18,14 @@ from streamer.adapters.state_changes import carry_out, plan_anew, plan_forget
 from streamer.adapters.state_view import MANIFEST, manifest_of, view
 from streamer.adapters.transactions import PartitionWriter, Rooms
 from streamer.home import home
-from tests.adapters.state_stage import Stage, shared_stage
-from tests.conftest import TopicsFactory
+from tests.adapters.state_stage import PARTITIONS, Stage
 from tests.deadline import wait_until
 from tests.domain.feed import facts
 from tests.e2e.test_quarantine import sealed
 
-PARTITIONS = 2
 MODEL = "binary"
 HOME = home(MODEL, PARTITIONS)
 OTHER = 1 - HOME
-
-
-@pytest.fixture(scope="module")
-def shared(bootstrap: str) -> Iterator[Stage]:
-    with shared_stage(bootstrap, PARTITIONS) as made:
-        yield made
-
-
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    """The same for all tests, and each finds it as it was."""
-    yield shared
-    shared.put_back()
-
-
-@pytest.fixture
-def own_stage(bootstrap: str, topics: TopicsFactory) -> Stage:
-    """For a test that changes more than can be put back."""
-    return Stage(bootstrap, topics(PARTITIONS), PARTITIONS)
 
 
 def flipped(raw: dict[bytes, bytes]) -> dict[bytes, bytes | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,12 @@ from streamer.adapters.state_move import export, plan_import
 from streamer.adapters.state_view import MANIFEST, view
 from streamer.adapters.topics import Topics, create, existing_topics
 from streamer.pipeline import Pipeline
-from tests.adapters.state_stage import Stage, shared_stage
+from tests.adapters.state_stage import PARTITIONS, Stage
 from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
 from tests.domain.feed import facts
 
-PARTITIONS = 2
 MORE = 3
-
-
-@pytest.fixture(scope="module")
-def shared(bootstrap: str) -> Iterator[Stage]:
-    with shared_stage(bootstrap, PARTITIONS) as made:
-        yield made
-
-
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    """The same for all tests, and each finds it as it was."""
-    yield shared
-    shared.put_back()
-
-
-@pytest.fixture
-def own_stage(bootstrap: str, topics: TopicsFactory) -> Stage:
-    """For a test that changes more than can be put back."""
-    return Stage(bootstrap, topics(PARTITIONS), PARTITIONS)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from tests.chaos.brokers import Survival
+from tests.chaos.judge import Verdict
 from tests.chaos.play import Outcome
 from tests.chaos.schedule import Schedule
 
@@ -39,7 +40,7 @@ def entry_of(schedule: Schedule, outcome: Outcome, code: str) -> Entry:
     verdict = outcome.verdict
     return {
         "revision": code,
-        "failed": [in_short(problem) for problem in verdict.problems],
+        "failed": failed(verdict),
         "workers": schedule.workers,
         "static": schedule.static,
         "partitions": schedule.partitions,
@@ -53,12 +54,7 @@ def entry_of(schedule: Schedule, outcome: Outcome, code: str) -> Entry:
         "commits": verdict.commits,
         "commits_cut": outcome.cut,
         **({"sources": list(schedule.sources), "unrouted": outcome.unrouted} if schedule.sources else {}),
-        "records": verdict.records,
-        "lost": verdict.lost,
-        "twice": verdict.twice,
-        "alerts": verdict.alerts,
-        "alert_differences": verdict.alert_differences,
-        "alerts_twice": verdict.alerts_twice,
+        **counted(verdict),
         "restores": outcome.restores,
         "longest_restore_s": outcome.longest_restore,
         "seconds": outcome.seconds,
@@ -70,18 +66,30 @@ def siege_entry(survival: Survival, code: str) -> Entry:
     verdict = survival.verdict
     return {
         "revision": code,
-        "failed": [in_short(problem) for problem in verdict.problems],
+        "failed": failed(verdict),
         "troubles": {str(trouble): times for trouble, times in survival.troubles.items()},
         "recovered_s": {str(trouble): seconds for trouble, seconds in survival.recovered.items()},
         "commits": verdict.commits,
+        **counted(verdict),
+        "seconds": survival.seconds,
+    }
+
+
+def counted(verdict: Verdict) -> Entry:
+    """What a judge counted."""
+    return {
         "records": verdict.records,
         "lost": verdict.lost,
         "twice": verdict.twice,
         "alerts": verdict.alerts,
         "alert_differences": verdict.alert_differences,
         "alerts_twice": verdict.alerts_twice,
-        "seconds": survival.seconds,
     }
+
+
+def failed(verdict: Verdict) -> list[str]:
+    """What broke, in short."""
+    return [in_short(problem) for problem in verdict.problems]
 
 
 def in_short(problem: str) -> str:

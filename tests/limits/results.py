@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.chaos.results import Entry, in_short, revision
+from tests.chaos.results import Entry, counted, failed, revision
 from tests.limits.stage import Outcome
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
@@ -17,13 +17,8 @@ def entry_of(outcome: Outcome, code: str) -> Entry:
     verdict = outcome.verdict
     return {
         "revision": code,
-        "failed": [in_short(problem) for problem in verdict.problems],
-        "records": verdict.records,
-        "lost": verdict.lost,
-        "twice": verdict.twice,
-        "alerts": verdict.alerts,
-        "alert_differences": verdict.alert_differences,
-        "alerts_twice": verdict.alerts_twice,
+        "failed": failed(verdict),
+        **counted(verdict),
         "commits": verdict.commits,
         "figures": outcome.figures,
         "seconds": outcome.seconds,
