@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -21,6 +22,17 @@ DATA = Path(__file__).parent / "data"
 FILES = sorted(DATA.glob("state-format-*.state"))
 
 
+# Labels that a figure has got since: they are its last.
+LATER_LABELS = {"model_alert_firing": 1}
+
+
+def as_of_old(figures: dict[str, float]) -> Iterator[tuple[str, float]]:
+    """Figures whose labels are more than they were, under their old name."""
+    for name, value in figures.items():
+        if later := LATER_LABELS.get(name.partition(" ")[0]):
+            yield "|".join(name.split("|")[:-later]), value
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_state_of_an_earlier_version_is_read_to_the_last_figure_and_goes_on(file: Path) -> None:
     _, [frame] = read(file)
@@ -33,8 +45,9 @@ def test_a_state_of_an_earlier_version_is_read_to_the_last_figure_and_goes_on(fi
     expected, now = orjson.loads(file.with_suffix(".json").read_bytes()), told(pipeline)
     assert now["identity"] == expected["identity"]
     assert now["positions"] == expected["positions"]
+    figures = {**now["figures"], **dict(as_of_old(now["figures"]))}
     for name, value in expected["figures"].items():
-        assert math.isclose(now["figures"][name], value, rel_tol=1e-12), name
+        assert math.isclose(figures[name], value, rel_tol=1e-12), name
     for name, (counts, total) in expected["histograms"].items():
         assert now["histograms"][name][0] == counts, name
         assert math.isclose(now["histograms"][name][1], total, rel_tol=1e-12), name

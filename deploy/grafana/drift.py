@@ -9,7 +9,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable, 
 from deploy.grafana import panels as p
 
 FEATURE = f'{p.VERSION},feature=~"$feature"'
-ANNOTATIONS: list[dict[str, Any]] = [p.incidents(f'{p.MODEL},rule=~"drift.+"'), p.detections(p.MODEL)]
+ANNOTATIONS: list[dict[str, Any]] = [p.incidents(f"{p.MODEL},{p.DRIFT}"), p.detections(p.MODEL)]
 
 
 def _feature() -> QueryVariable:
@@ -29,7 +29,7 @@ def drift() -> Dashboard:
         .with_panel(
             p.timeline(
                 "Drift incidents",
-                p.firing(f'{p.VERSION},rule=~"drift.+"'),
+                p.firing(f"{p.VERSION},{p.DRIFT}"),
                 "{{rule}} {{version}}",
                 about="From the first alarm until the quiet stretch of the objectives is over.",
             )

@@ -46,6 +46,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="$source")
 JOB = 'job=~"$job"'
 MODEL = f'{JOB},model=~"$model"'
 VERSION = f'{MODEL},version=~"$version"'
+DRIFT = 'signal=~"error|score|feature:.*"'
 WINDOW = f'{VERSION},window=~"$window"'
 RATE = "[$__rate_interval]"
 GREEN, ORANGE, RED = "green", "orange", "red"
@@ -55,7 +56,7 @@ LETTERS = "ABCDEFGHIJ"  # what queries of one panel are called
 
 def firing(labels: str) -> str:
     """1 or 0 for each rule; during a rebalance two workers may tell the same."""
-    return f"max by (model, version, rule, severity) (model_alert_firing{{{labels}}})"
+    return f"max by (model, version, rule, severity, signal) (model_alert_firing{{{labels}}})"
 
 
 def target(expr: str, legend: str = "", *, instant: bool = False, heat: bool = False) -> prometheus.Dataquery:

@@ -5,26 +5,17 @@ One row is one set of labels: Alertmanager knows an alert by these alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from streamer.adapters.alert_log import Alert
+from streamer.domain.runbooks import name_of
 
 Labels = Mapping[str, str]
 LAPSES_AFTER = timedelta(minutes=15)  # without a word from us Alertmanager ends an alert by then
 ENDS_TOLD_FOR = timedelta(minutes=15)
-# As deploy/prometheus/rules/models.yml has them, so that routes, inhibitions and runbooks are the same.
-NAMES = {
-    r"drift\..+": "ModelDrift",
-    r"silence": "ModelSilent",
-    r"latency_p(50|95|99)": "ModelSlow",
-    r"throughput": "ModelThroughputOff",
-    r"label_coverage": "ModelLabelsMissing",
-    r".*": "ModelObjectiveBreached",
-}
 CURES = {
     "threshold": "See which window and version broke the objective, and since when; roll the version back, or"
     " set the objective to what the model can keep.",
@@ -67,17 +58,7 @@ def labels_of(alert: Alert) -> dict[str, str]:
     found = {key: str(alert[key]) for key in _LABELLED if alert.get(key) not in (None, "")}
     if not {"model", "rule", "fingerprint"} <= found.keys():
         raise NoAlert
-    return {"alertname": name_of(found["rule"]), **found}
-
-
-def name_of(rule: str) -> str:
-    """What alerts of this rule are called in Alertmanager."""
-    return next(name for pattern, name in NAMES.items() if re.fullmatch(pattern, rule, re.DOTALL))
-
-
-def runbook_of(name: str) -> str:
-    """``ModelDrift`` → ``docs/runbooks/model-drift.md``."""
-    return f"docs/runbooks/{re.sub(r'(?<!^)(?=[A-Z])', '-', name).lower()}.md"
+    return {"alertname": name_of(str(alert.get("signal"))), **found}
 
 
 def row_of(alert: Alert) -> Row:
@@ -87,7 +68,7 @@ def row_of(alert: Alert) -> Row:
         "summary": str(alert.get("summary") or ""),
         "description": ", ".join(f"{key} {alert[key]}" for key in _TOLD if alert.get(key) is not None),
         "cure": CURES.get(kind, ""),
-        "runbook_url": str(alert.get("runbook") or runbook_of(labels["alertname"])),
+        "runbook_url": str(alert.get("runbook") or ""),
     }
     status = alert.get("status")
     if status not in ("firing", "updated", "resolved"):

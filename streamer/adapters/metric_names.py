@@ -77,7 +77,7 @@ MODEL: dict[str, Family] = {
         "counter", "Values kept from the detectors: not finite, or giant.", (*VERSION, "signal"), True
     ),
     "model_alert_firing": Family(
-        "gauge", "1 while the rule's incident is open, else 0.", (*VERSION, "rule", "severity")
+        "gauge", "1 while the rule's incident is open, else 0.", (*VERSION, "rule", "severity", "signal")
     ),
     "model_features_left_out_total": Family(
         "counter", "Values of features beyond max_features, which are not profiled.", VERSION, True

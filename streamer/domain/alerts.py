@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from streamer.domain.drift import Detection
 from streamer.domain.events import rfc3339
+from streamer.domain.runbooks import runbook_of
 
 MAX_DETECTIONS = 50
 Status = Literal["firing", "updated", "resolved"]
@@ -107,7 +108,7 @@ class Transition:
             "evidence": self.evidence,
             "source": dict(source),
             "objectives_revision": revision,
-            "runbook": rule.runbook,
+            "runbook": rule.runbook or runbook_of(rule.signal),
         }
 
 

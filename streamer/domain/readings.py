@@ -157,7 +157,8 @@ def _refused(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
 def _firing(who: tuple[str, str], rules: Sequence[AnyRule]) -> Iterator[Sample]:
     for each in rules:
         firing = each.incident.state is State.FIRING
-        yield Sample("model_alert_firing", (*who, each.rule.rule, each.rule.severity), float(firing))
+        rule = each.rule
+        yield Sample("model_alert_firing", (*who, rule.rule, rule.severity, rule.signal), float(firing))
 
 
 def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:

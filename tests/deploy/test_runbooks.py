@@ -8,9 +8,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from streamer.adapters.firing import CURES, NAMES, runbook_of
+from streamer.adapters.firing import CURES
 from streamer.config import specs
 from streamer.domain.objectives import DriftSpec
+from streamer.domain.runbooks import NAMES, name_of, page_of
 from tests.deploy.test_grafana import RULES as OF_GRAFANA
 from tests.deploy.test_prometheus import exposed, kebab, names_in, rules
 from tests.docs.pages import quoted, table
@@ -38,7 +39,7 @@ def test_every_alert_of_prometheus_and_of_grafana_leads_to_a_page_that_names_it(
 
 def test_every_alert_of_the_relay_leads_to_a_page_and_has_a_cure_for_its_kind() -> None:
     for name in NAMES.values():
-        assert (FOLDER.parents[1] / runbook_of(name)).exists()
+        assert (FOLDER.parents[1] / page_of(name)).exists()
     assert set(CURES) == KINDS
 
 
@@ -60,6 +61,7 @@ def test_the_index_agrees_with_the_rules_and_the_pages() -> None:
     for row in table(INDEX, "kind"):
         [name] = quoted(row[2])
         linked[name] = row[3]
+        assert {name_of(signal) for signal in quoted(row[1])} <= {name}
     for row in table(INDEX, "alert of the workers"):
         [name] = quoted(row[0])
         assert ALERTS[name]["labels"]["severity"] == row[1]

@@ -6,11 +6,12 @@ import re
 from datetime import timedelta
 
 from streamer.adapters import alertmanager, http_post, relay, transitions
-from streamer.adapters.firing import ENDS_TOLD_FOR, LAPSES_AFTER, NAMES, labels_of, row_of
+from streamer.adapters.firing import ENDS_TOLD_FOR, LAPSES_AFTER, labels_of, row_of
 from streamer.adapters.relay_metrics import RELAY
 from streamer.adapters.topics import CONFIGS, DAY_MS
 from streamer.adapters.trial import FIRES_FOR, MODEL
 from streamer.adapters.webhooks import FIELDS
+from streamer.domain.runbooks import NAMES
 from tests.docs.pages import page, quoted, table
 from tests.relay.story import Story
 

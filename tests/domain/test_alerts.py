@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -209,6 +211,28 @@ def test_an_alert_carries_its_source_its_revision_and_its_runbook() -> None:
     assert (document["summary"], document["value"], document["window"]) == ("a sentence", 0.5, "last 100")
     assert document["started_at"] == "2023-11-14T22:13:20.000Z"
     assert json.loads(codec.encode_json(document))["status"] == "firing"
+
+
+@pytest.mark.parametrize(
+    ("signal", "page"),
+    [
+        ("f1", "model-objective-breached"),
+        ("latency_p99", "model-slow"),
+        ("throughput", "model-throughput-off"),
+        ("label_coverage", "model-labels-missing"),
+        ("silence", "model-silent"),
+        ("error", "model-drift"),
+        ("score", "model-drift"),
+        ("feature:throughput", "model-drift"),
+    ],
+)
+def test_an_alert_without_a_runbook_of_its_own_leads_to_the_page_about_its_signal(
+    signal: str, page: str
+) -> None:
+    rule = replace(RULE, rule="as I like", signal=signal, runbook=None)
+    step = Incident().fire(rule, START_MS, 0.5, "a sentence")
+    assert step.document(SOURCE, 7)["runbook"] == f"docs/runbooks/{page}.md"
+    assert (Path(__file__).parents[2] / "docs" / "runbooks" / f"{page}.md").exists()
 
 
 @given(seeds)

@@ -229,15 +229,15 @@ def test_what_fires_is_read_with_its_severity_and_what_was_detected_with_its_sig
         log.label(at, int(at < 100))
     pipeline = run(model, log)
     found = samples(pipeline)
-    assert found["alert_firing", "", "accuracy", "page"] == 1.0
-    assert found["alert_firing", "", "drift.error", "ticket"] == 1.0
+    assert found["alert_firing", "", "accuracy", "page", "accuracy"] == 1.0
+    assert found["alert_firing", "", "drift.error", "ticket", "error"] == 1.0
     assert found["drift_detected_total", "", "page_hinkley", "error"] >= 1
     assert read_partition(pipeline.partition, None).firing == 2
     for at in range(200, 300):
         log.predict(at, 1)
         log.label(at, 1)
     feed(pipeline, log.steps[400:])
-    assert samples(pipeline)["alert_firing", "", "accuracy", "page"] == 0.0
+    assert samples(pipeline)["alert_firing", "", "accuracy", "page", "accuracy"] == 0.0
 
 
 # -- of a whole partition -------------------------------------------------------------------

@@ -11,14 +11,12 @@ import yaml
 from streamer.adapters.firing import (
     ENDS_TOLD_FOR,
     LAPSES_AFTER,
-    NAMES,
     FiringTable,
     NoAlert,
     labels_of,
-    name_of,
     row_of,
-    runbook_of,
 )
+from streamer.domain.runbooks import NAMES, name_of, page_of
 from tests.docs.pages import ROOT
 from tests.relay.story import Story
 
@@ -111,13 +109,17 @@ def test_alerts_are_called_as_the_rules_of_prometheus_call_them_and_have_their_r
     text = (ROOT / "deploy" / "prometheus" / "rules" / "models.yml").read_text()
     rules = yaml.safe_load(text)["groups"][0]["rules"]
     found = {each["alert"]: each["annotations"]["runbook_url"] for each in rules}
-    assert {name: runbook_of(name) for name in NAMES.values()} == found
-    patterns = {re.sub(r"\[\.\]", r"\\.", each) for each in re.findall(r'rule=~?"(.*?)"', text)}
+    assert {name: page_of(name) for name in NAMES.values()} == found
+    patterns = set(re.findall(r'signal=~?"(.*?)"', text))
     assert patterns == set(NAMES) - {".*"}
-    assert [name_of(rule) for rule in ("drift.error", "accuracy", "late\nncy")] == [
-        "ModelDrift", "ModelObjectiveBreached", "ModelObjectiveBreached"
-    ]  # fmt: skip
-    assert (ROOT / runbook_of("ModelDrift")).exists()
+    assert re.findall(r'signal!~"(.*?)"', text) == ["|".join(each for each in NAMES if each != ".*")]
+    names = [name_of(signal) for signal in ("feature:late\nncy", "accuracy", "late\nncy")]
+    assert names == ["ModelDrift", "ModelObjectiveBreached", "ModelObjectiveBreached"]
+
+
+def test_an_alert_of_a_rule_with_a_name_of_its_own_is_called_by_what_it_watches() -> None:
+    alert = {**Story("churn").fire(), "rule": "too slow", "signal": "latency_p95"}
+    assert labels_of(alert)["alertname"] == "ModelSlow"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,11 @@ def test_one_target_that_is_away_holds_up_no_other_and_what_it_refuses_for_good_
         assert process.total("streamer_relay_refused_total", target="picky") == 1
         assert f"refuses transition {first['alert_id']} for good" in process.said()
         texts = [each["text"] for each in receiver.taken]
-        assert texts[0] == ":red_circle: *FIRING* page: churn 2026-11, accuracy\nit is too low"
+        assert texts[0].splitlines() == [
+            ":red_circle: *FIRING* page: churn 2026-11, accuracy",
+            "it is too low",
+            first["runbook"],
+        ]
         assert "&lt;!channel&gt; &amp; co" in texts[1]
     finally:
         picky.close()
