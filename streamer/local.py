@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streamer.kafka_jars import LocalKafkaError, java, kafka_jars, update_digests
+from streamer.jars import KAFKA, LocalKafkaError, java
 
 Say = Callable[[str], None]
 
@@ -120,7 +120,7 @@ class LocalKafka:
         """
         if self._brokers:
             return
-        self._classpath = os.pathsep.join(str(jar) for jar in kafka_jars(self._say))
+        self._classpath = os.pathsep.join(str(jar) for jar in KAFKA.fetch(self._say))
         secured = self._secured_ports if self.secured else []
         for port in (*self._ports, *self._controller_ports, *secured):
             _refuse_used_port(port)
@@ -401,9 +401,9 @@ def main(arguments: list[str]) -> int:
     try:
         match arguments:
             case ["fetch"]:
-                kafka_jars(say=print)
+                KAFKA.fetch(say=print)
             case ["update-digests"]:
-                print(f"wrote {update_digests()}")
+                print(f"wrote {KAFKA.update_digests()}")
             case _:
                 print(main.__doc__, file=sys.stderr)
                 return 2

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     **dict.fromkeys(("__main__", "cli", "demo", "replay", "terminal"), 4),
-    **dict.fromkeys(("app", "config", "kafka_jars", "local", "sdk"), 3),
+    **dict.fromkeys(("app", "config", "jars", "local", "sdk"), 3),
     "adapters": 2,
     **dict.fromkeys(("pipeline", "merge", "checkpoint", "home", "origin", "routing", "stored", "rehome"), 1),
     "domain": 0,

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer
 from streamer import demo
 from streamer.cli import app
 from streamer.config import load_objectives, load_settings
-from streamer.kafka_jars import java, kafka_jars
+from streamer.jars import KAFKA, java
 from streamer.local import LocalKafka
 from tests.conftest import TopicsFactory
 from tests.deadline import wait_until
@@ -198,7 +198,7 @@ def test_kafka_takes_what_the_file_tells_it(tmp_path: Path) -> None:
     settings["log.dirs"] = str(tmp_path / "data")
     file = tmp_path / "server.properties"
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    classpath = os.pathsep.join(map(str, kafka_jars(lambda _: None)))
+    classpath = os.pathsep.join(map(str, KAFKA.fetch(lambda _: None)))
     tool = [str(java()), "-Xmx128m", "-cp", classpath, "kafka.tools.StorageTool"]
     done = subprocess.run(
         [*tool, "format", "-t", given["CLUSTER_ID"], "-c", str(file)],

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamer.kafka_jars import LocalKafkaError
+from streamer.jars import LocalKafkaError
 from streamer.local import LocalKafka
 from tests.deadline import wait_until
 from tests.e2e.scene import Scene

@@ -22,7 +22,7 @@ FILES = sorted((ROOT / "streamer").rglob("*.py"))
 # What a service that logs its predictions imports, and so must all that these import.
 SDK = {"streamer", "streamer.sdk", "streamer.home", "streamer.errors"}
 # Imported only where it is used, so that the worker does without: module → extra.
-ON_DEMAND = {"streamer.kafka_jars": "local", "streamer.adapters.tables": "parquet"}
+ON_DEMAND = {"streamer.jars": "local", "streamer.adapters.tables": "parquet"}
 # The import's name → what pip calls it, where that is not the same.
 DISTRIBUTIONS = {
     "faust": "faust-streaming",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamer.kafka_jars import LocalKafkaError
+from streamer.jars import LocalKafkaError
 from tests.security.secured import Secured
 
 
