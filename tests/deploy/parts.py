@@ -30,10 +30,14 @@ def program(*names: str, package: str = "prometheus prometheus-alertmanager") ->
 
 
 class Part:
-    """One process that serves HTTP. Ends with its ``with`` block."""
+    """One process that serves HTTP. Ends with its ``with`` block.
 
-    def __init__(self, command: list[str], port: int, scratch: Path) -> None:
+    ``ready``: the path that answers 200 once it is.
+    """
+
+    def __init__(self, command: list[str], port: int, scratch: Path, ready: str = "/-/ready") -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._ready_at = self.url + ready
         self.log = scratch / f"{Path(command[0]).name}.log"
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(command, stdout=file, stderr=file)
@@ -57,7 +61,7 @@ class Part:
     def _ready(self) -> bool:
         said = self.log.read_text(errors="replace")[-3000:]
         assert self.process.poll() is None, f"{self.log.stem} ended:\n{said}"
-        return fetch(f"{self.url}/-/ready") is not None
+        return fetch(self._ready_at) is not None
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The JSON that a GET answers; it has to answer."""
