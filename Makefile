@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 UV     := .venv-lock/bin/uv
 AUDIT  := .venv-audit/.ready
+ASYNCAPI := .node-asyncapi/node_modules/.bin/asyncapi
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz chaos dashboards limits soak reliability lint format picture bench lock audit sbom clean
+.PHONY: help setup demo test fuzz chaos dashboards limits soak reliability lint contract format picture bench lock audit sbom clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,13 @@ lint: setup ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict streamer
+
+contract: $(ASYNCAPI) ## Hold the AsyncAPI document against AsyncAPI's own tool (needs npm)
+	@CI=true SUPPRESS_NO_CONFIG_WARNING=1 $(ASYNCAPI) validate streamer/schemas/asyncapi.yml --fail-severity=warn
+
+$(ASYNCAPI): Makefile
+	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix .node-asyncapi @asyncapi/cli@6.2.0
+	@touch $@
 
 format: setup ## Repair style
 	@$(BIN)/ruff check --fix .
@@ -98,5 +106,5 @@ $(AUDIT): Makefile
 	@touch $@
 
 clean: ## Remove what setup, tests and linters made here (Kafka's jars stay in the user's cache)
-	rm -rf $(VENV) .venv-lock .venv-audit build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lock .venv-audit .node-asyncapi build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
