@@ -7,8 +7,6 @@ process, each with its own group, registry and port.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import logging
 import signal
 import tempfile
@@ -23,6 +21,7 @@ from streamer.adapters.commits import Pace
 from streamer.adapters.exposition import Exposition, ProcessorStats, RouterStats, serve
 from streamer.adapters.faust_app import build_app
 from streamer.adapters.health import Answer
+from streamer.adapters.heap import calm_the_collector, give_back, keep_the_heap_small
 from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership
 from streamer.adapters.readers import Readers
@@ -39,9 +38,7 @@ from streamer.home import home
 from streamer.routing import Routes
 
 log = logging.getLogger("streamer.app")
-GC_THRESHOLDS = (50_000, 50, 100)
 ROUTER_SECONDS = 8.0
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
 class WorkerError(StreamerError):
@@ -82,6 +79,7 @@ class Worker:
             app = build_app(ownership, self.settings.group, self.settings.bootstrap, scratch)
             try:
                 await app.start()
+                ownership.tasks.spawn(give_back())
                 if router is not None:
                     router.start()
                 log.info("metrics on %s/metrics", server.url)
@@ -228,30 +226,6 @@ async def _within(work: Any, seconds: float, what: str) -> None:
         log.warning("%s did not stop within %.0f s", what, seconds)
 
 
-def _calm_the_collector() -> None:
-    """Look for cycles less often: a chunk holds thousands of young objects, and none of them is in a cycle.
-
-    At Python's own pace the collector walks them again and again, for a third of the time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _keep_the_heap_small() -> None:
-    """Have glibc give large blocks back, and share two heaps among all threads.
-
-    Left alone it keeps what bursts and outgrown dicts leave behind, as much again
-    as the pending predictions themselves. Other systems do without.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        return
-    mallopt(M_ARENA_MAX, 2)
-    mallopt(M_MMAP_THRESHOLD, 1 << 20)
-
-
 def run_worker(settings: Settings, objectives: Objectives, on_ready: Callable[[], None] | None = None) -> int:
     """Run one worker until SIGINT or SIGTERM; answers the exit status.
 
@@ -260,8 +234,8 @@ def run_worker(settings: Settings, objectives: Objectives, on_ready: Callable[[]
     """
 
     async def main() -> int:
-        _calm_the_collector()
-        _keep_the_heap_small()
+        calm_the_collector()
+        keep_the_heap_small()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
