@@ -21,6 +21,7 @@ from streamer.adapters.topics import ALLOW_IT
 from streamer.cli.dead_letters import dead_letters_list, dead_letters_redrive, dead_letters_show
 from streamer.cli.local import broker, demo
 from streamer.cli.options import FAILED, INTERRUPTED, UNUSABLE
+from streamer.cli.reference import reference_build, reference_compare, reference_show
 from streamer.cli.relay import alerts_test, relay
 from streamer.cli.state import state_export, state_import, state_reset, state_show
 from streamer.cli.topics import topics_acls, topics_create, topics_describe
@@ -70,6 +71,13 @@ dead_letters_app.command("list")(dead_letters_list)
 dead_letters_app.command("show")(dead_letters_show)
 dead_letters_app.command("redrive")(dead_letters_redrive)
 
+reference_app = typer.Typer(
+    no_args_is_help=True, help="What a model's traffic looked like, and what has changed since."
+)
+reference_app.command("build")(reference_build)
+reference_app.command("show")(reference_show)
+reference_app.command("compare")(reference_compare)
+
 alerts_app = typer.Typer(invoke_without_command=True)
 alerts_app.callback()(alerts)
 alerts_app.command("test")(alerts_test)
@@ -78,6 +86,7 @@ app.command()(broker)
 app.add_typer(topics_app, name="topics")
 app.add_typer(state_app, name="state")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(reference_app, name="reference")
 app.add_typer(alerts_app, name="alerts")
 for command in (worker, check, replay, relay, status, demo):
     app.command()(command)

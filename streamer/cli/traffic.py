@@ -74,9 +74,9 @@ def replay(
         predictions=predictions,
         labels=labels,
         version=model_version,
-        fields=_pairs(mapping, "--map"),
-        label_fields=_pairs(label_mapping, "--label-map"),
-        features=None if features is None else _columns(features),
+        fields=pairs_of(mapping, "--map"),
+        label_fields=pairs_of(label_mapping, "--label-map"),
+        features=None if features is None else columns_of(features),
         rate=rate,
         interval_ms=duration_ms(interval, "--interval"),
         start_ms=None if start is None else int(start.replace(tzinfo=UTC).timestamp() * 1000),
@@ -103,7 +103,7 @@ def replay(
         raise typer.Exit(INTERRUPTED)
 
 
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:
     found = {}
     for text in given or ():
         name, equals, column = text.partition("=")
@@ -113,6 +113,6 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def _columns(text: str) -> tuple[str, ...]:
+def columns_of(text: str) -> tuple[str, ...]:
     """``a, b`` → two columns; ``none`` alone → none."""
     return () if text.strip() == "none" else tuple(name for each in text.split(",") if (name := each.strip()))

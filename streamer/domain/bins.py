@@ -185,3 +185,11 @@ FEATURE_LOWER_EDGES: npt.NDArray[np.float64] = np.array(_feature_lower_edges())
 The edge itself belongs to the bin on the positive side, and to the bin below
 on the side of zero and the negatives: bins mirror each other.
 """
+
+FEATURE_INNER_EDGES: npt.NDArray[np.float64] = np.array(
+    [*FEATURE_LOWER_EDGES[1 : _SIDE + 1], 0.0, *FEATURE_LOWER_EDGES[_SIDE + 1 :]]
+)
+"""The edge of each feature bin that is nearest to zero, which belongs to it; shape ``(FEATURE_BINS,)``.
+
+It is what stands for a column of few, small whole numbers: they are edges themselves.
+"""

@@ -1,0 +1,307 @@
+"""What changed between two stretches of a model's traffic: column by column, the most changed first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.domain import distances
+from streamer.domain.bins import (
+    FEATURE_BINS,
+    FEATURE_INNER_EDGES,
+    FEATURE_LOWER_EDGES,
+    NO_SCORE,
+    SCORE_CENTERS,
+    SCORE_EDGES,
+    feature_bins,
+)
+from streamer.domain.profile import OTHER
+from streamer.domain.reference import Column, Reference
+
+FACTORS = (10, 12, 60, 100, 1000, 3600, 1_000_000)
+"""Between units that people mix up; their inverses too."""
+
+NOTABLE = 0.01  # of the rows: what is rarer is no finding
+BURST = 0.05
+FEW_ROWS = 100
+NAMES_TOLD = 3
+LARGEST_WHOLE = 16  # up to here every whole number has a bin of its own
+SAME_SHAPE = 0.15  # total variation up to which a scaled reference is the current column
+_CERTAIN = 3.0  # standard errors
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a distribution, as people read it, and the share of the rows that fell into it."""
+
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How one column differs. ``column``: a feature as ``feature:NAME``, or score, prediction, label.
+
+    ``psi``: in nats; ``chance``: what it would be on average if nothing had changed. ``wasserstein``:
+    in the reference's standard deviations, None for columns without numbers. ``missing``: shares of the
+    rows, before and after. ``middle``: medians, or the commonest values. ``findings``: what is wrong
+    with the data, in sentences; empty where only the distribution has moved.
+    """
+
+    column: str
+    psi: float
+    chance: float
+    jensen_shannon: float
+    total_variation: float
+    wasserstein: float | None
+    missing: tuple[float, float]
+    middle: tuple[float | str | None, float | str | None]
+    cells: tuple[Cell, ...]
+    findings: tuple[str, ...]
+
+
+def compare(reference: Reference, current: Reference) -> list[Change]:
+    """Every column that either has, the most changed first (by PSI, then by name).
+
+    Raises:
+        ValueError: one of them has no rows.
+    """
+    for each in (reference, current):
+        if not each.rows:
+            raise ValueError(f"there are no rows in {each.made_of or each.model}")
+    rows = (reference.rows, current.rows)
+    nothing = Column()
+    changes = [
+        _column(
+            f"feature:{name}",
+            reference.columns.get(name, nothing),
+            current.columns.get(name, nothing),
+            rows,
+        )
+        for name in reference.columns.keys() | current.columns.keys()
+    ]
+    # A label that has not come yet is no missing value.
+    for (name, before), (_, after) in zip(reference.outputs(), current.outputs(), strict=True):
+        if before.values and after.values:
+            changes.append(_column(name, before, after, (before.values, after.values)))
+    if reference.scores[:NO_SCORE].any() and current.scores[:NO_SCORE].any():
+        changes.append(_score(reference.scores, current.scores))
+    return sorted(changes, key=lambda change: (-change.psi, change.column))
+
+
+def _column(name: str, before: Column, after: Column, rows: tuple[int, int]) -> Change:
+    missing = (_left_over(before, rows[0]), _left_over(after, rows[1]))
+    # A column that is new, or gone, is of the type that it has where it is.
+    numeric = before.numeric if before.values else after.numeric
+    cells = _number_cells(before, after) if numeric else _name_cells(before, after)
+    labels, old, new = (list(part) for part in zip(*cells, ("missing", *missing), strict=True))
+    moved = None
+    if numeric and before.numbers and after.numbers:
+        moved = distances.wasserstein(before.bins, after.bins, _places())
+    shares = (missing[0] / rows[0], missing[1] / rows[1])
+    return _change(
+        name, labels, old, new, moved, shares, (_middle(before), _middle(after)),
+        tuple(_findings(before, after, rows, shares, numeric)),
+    )  # fmt: skip
+
+
+def _score(before: NDArray[np.int64], after: NDArray[np.int64]) -> Change:
+    starts = distances.equal_groups(before[:NO_SCORE])
+    edges = [0.0, *SCORE_EDGES, 1.0]
+    labels = [f"{_told(edges[a])} to {_told(edges[b])}" for a, b in pairwise([*starts.tolist(), -1])]
+    old, new = (distances.grouped(counts[:NO_SCORE], starts).tolist() for counts in (before, after))
+    moved = distances.wasserstein(before[:NO_SCORE], after[:NO_SCORE], SCORE_CENTERS[:NO_SCORE])
+    shares = tuple(float(counts[NO_SCORE] / counts.sum()) for counts in (before, after))
+    middles = tuple(_median(counts[:NO_SCORE], SCORE_CENTERS) for counts in (before, after))
+    return _change(
+        "score", labels, old, new, moved, (shares[0], shares[1]), (middles[0], middles[1]), ()
+    )  # fmt: skip
+
+
+def _change(
+    name: str,
+    labels: Sequence[str],
+    old: Sequence[float],
+    new: Sequence[float],
+    moved: float | None,
+    missing: tuple[float, float],
+    middle: tuple[float | str | None, float | str | None],
+    findings: tuple[str, ...],
+) -> Change:
+    # A cell that neither has would only add to what chance makes.
+    kept = [at for at in range(len(labels)) if old[at] or new[at]]
+    before, after = np.array([old[at] for at in kept]), np.array([new[at] for at in kept])
+    shares = zip(distances.shares(before).tolist(), distances.shares(after).tolist(), strict=True)
+    return Change(
+        name,
+        distances.psi(before, after),
+        distances.expected_psi(len(kept), float(before.sum()), float(after.sum())),
+        distances.jensen_shannon(before, after),
+        distances.total_variation(before, after),
+        moved,
+        missing,
+        middle,
+        tuple(Cell(labels[at], *pair) for at, pair in zip(kept, shares, strict=True)),
+        findings,
+    )
+
+
+def _left_over(column: Column, rows: int) -> int:
+    return max(0, rows - column.values)
+
+
+def _number_cells(before: Column, after: Column) -> Iterator[tuple[str, int, int]]:
+    """Groups with about as many rows of the reference in each, and what is no number."""
+    starts = distances.equal_groups(before.bins if before.numbers else after.bins)
+    labels = _ranges(before.bins + after.bins, starts)
+    old, new = distances.grouped(before.bins, starts), distances.grouped(after.bins, starts)
+    yield from zip(labels, old.tolist(), new.tolist(), strict=True)
+    yield "no number", before.names.total(), after.names.total()
+
+
+def _name_cells(before: Column, after: Column) -> Iterator[tuple[str, int, int]]:
+    """Every value of the reference, the commonest first, and what it never had."""
+    known = before.names or after.names
+    for name, _ in sorted(known.items(), key=lambda item: (-item[1], item[0])):
+        yield name, before.names[name], after.names[name]
+    yield "never seen", 0, sum(count for name, count in after.names.items() if name not in known)
+    yield "a number", before.numbers, after.numbers
+
+
+def _ranges(counts: NDArray[np.int64], starts: NDArray[np.intp]) -> list[str]:
+    """What each group of bins holds, for people, as far as there are values: ``10.4 to 12``.
+
+    Small whole numbers each have a bin whose edge they are: ``2``, and nothing above it.
+    """
+    inner = FEATURE_INNER_EDGES[counts > 0]
+    whole = bool((inner == np.round(inner)).all() and (np.abs(inner) <= LARGEST_WHOLE).all())
+    highs = np.append(FEATURE_LOWER_EDGES[1:], np.inf)
+    found = []
+    for first, end in pairwise([*starts.tolist(), len(counts)]):
+        filled = first + np.flatnonzero(counts[first:end])
+        if not filled.size:
+            found.append("")
+            continue
+        low, high = filled[0], filled[-1]
+        ends = (
+            (FEATURE_INNER_EDGES[low], FEATURE_INNER_EDGES[high])
+            if whole
+            else (FEATURE_LOWER_EDGES[low], highs[high])
+        )
+        found.append(" to ".join(dict.fromkeys(_told(float(edge)) for edge in ends)))
+    return found
+
+
+def _places() -> NDArray[np.float64]:
+    """A value that stands for each bin of numbers: the middle between its edges."""
+    lows = np.array(FEATURE_LOWER_EDGES)
+    lows[0] = 2 * lows[1]
+    highs = np.append(lows[1:], 2 * lows[-1])
+    middles: NDArray[np.float64] = (lows + highs) / 2
+    middles[FEATURE_BINS // 2] = 0.0  # the bin of zero
+    return middles
+
+
+def _median(counts: NDArray[np.int64], places: NDArray[np.float64]) -> float | None:
+    total = int(counts.sum())
+    return float(places[int(np.searchsorted(np.cumsum(counts), (total + 1) // 2))]) if total else None
+
+
+def _middle(column: Column) -> float | str | None:
+    if column.numeric:
+        return column.quantile(0.5)
+    return min(column.names, key=lambda name: (-column.names[name], name), default=None)
+
+
+# -- what is wrong with the data ---------------------------------------------------------------------
+
+
+def _findings(
+    before: Column, after: Column, rows: tuple[int, int], missing: tuple[float, float], numeric: bool
+) -> Iterator[str]:
+    if not before.values:
+        yield "it is new"
+        return
+    if not after.values:
+        yield "it is gone"
+        return
+    if missing[1] - missing[0] >= BURST and _certain(*missing, *rows):
+        yield f"missing in {missing[1]:.1%} of the rows, before in {missing[0]:.1%}"
+    odd = (after.names.total() if numeric else after.numbers) / after.values
+    odd_before = (before.names.total() if numeric else before.numbers) / before.values
+    if odd - odd_before >= NOTABLE:
+        yield f"{odd:.1%} of the values are {'no numbers' if numeric else 'numbers'}, before {odd_before:.1%}"
+    if after.values >= FEW_ROWS and _kinds(after) == 1 < _kinds(before):
+        yield f"it has only one value any more, {_told(_middle(after))}"
+        return
+    if not numeric:
+        yield from _never_seen(before, after)
+    elif before.numbers and after.numbers:
+        factor = _factor(before.bins, after.bins)
+        if factor is not None:
+            yield f"values are {_told(factor)} times what they were: another unit?"
+        else:
+            yield from _out_of_range(before, after)
+
+
+def _never_seen(before: Column, after: Column) -> Iterator[str]:
+    # Once names are too many they are counted together, and nobody knows what was among them.
+    if before.names[OTHER]:
+        return
+    new = {name: count for name, count in after.names.items() if name not in before.names}
+    share = sum(new.values()) / after.values
+    if share >= NOTABLE:
+        first = sorted(new, key=lambda name: (-new[name], name))[:NAMES_TOLD]
+        more = ", …" if len(new) > len(first) else ""
+        yield f"{share:.1%} of the values were never seen before: {', '.join(first)}{more}"
+
+
+def _out_of_range(before: Column, after: Column) -> Iterator[str]:
+    seen = np.flatnonzero(before.bins)
+    low, high = int(seen[0]), int(seen[-1])
+    below, above = int(after.bins[:low].sum()), int(after.bins[high + 1 :].sum())
+    least, most = (_told(float(FEATURE_INNER_EDGES[at])) for at in (low, high))
+    for count, words in ((below, f"below {least}"), (above, f"above {most}")):
+        if count / after.values >= NOTABLE:
+            yield f"{count / after.values:.1%} of the values are {words}, before none"
+
+
+def _factor(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | None:
+    """By what all values look multiplied: after it the columns are alike, and were not before."""
+    starts = distances.equal_groups(before)
+    apart = distances.total_variation(distances.grouped(before, starts), distances.grouped(after, starts))
+    if apart < 2 * SAME_SHAPE:
+        return None
+    found: list[tuple[float, float]] = []
+    filled = np.flatnonzero(before)
+    places = _places()[filled]
+    for factor in (scale for each in FACTORS for scale in (float(each), 1.0 / each)):
+        scaled = np.bincount(feature_bins(places * factor), before[filled], FEATURE_BINS)
+        groups = distances.equal_groups(scaled.astype(np.int64))
+        left = distances.total_variation(distances.grouped(scaled, groups), distances.grouped(after, groups))
+        found.append((left, factor))
+    left, factor = min(found)
+    return factor if left <= SAME_SHAPE else None
+
+
+def _kinds(column: Column) -> int:
+    """How many different values it has, as far as can be told."""
+    return int(np.count_nonzero(column.bins)) + len(column.names)
+
+
+def _certain(before: float, after: float, rows_before: int, rows_after: int) -> bool:
+    """Is the difference of two shares beyond what chance makes of so many rows?"""
+    together = (before * rows_before + after * rows_after) / (rows_before + rows_after)
+    error = math.sqrt(together * (1 - together) * (1 / rows_before + 1 / rows_after))
+    return after - before > _CERTAIN * error
+
+
+def _told(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

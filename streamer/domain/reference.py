@@ -1,0 +1,174 @@
+"""What a model's traffic looked like over a stretch of it: small, mergeable, exact counts.
+
+A reference is what later traffic is held against; the same summary of that
+later traffic is what is held against it (``comparison``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.domain.bins import FEATURE_BINS, FEATURE_INNER_EDGES, SCORE_BINS, feature_bin, score_bin
+from streamer.domain.profile import MAX_CATEGORIES, OTHER, Profile
+
+Counts = NDArray[np.int64]
+OUTPUTS = ("score", "prediction", "label")
+
+
+@dataclass(slots=True)
+class Column:
+    """The values of one column. ``bins``: numbers, per ``bins.feature_bin``; ``names``: all other values."""
+
+    bins: Counts = field(default_factory=lambda: np.zeros(FEATURE_BINS, np.int64))
+    names: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def numbers(self) -> int:
+        return int(self.bins.sum())
+
+    @property
+    def values(self) -> int:
+        """How many there are, whatever their type."""
+        return self.numbers + self.names.total()
+
+    @property
+    def numeric(self) -> bool:
+        """Is it a column of numbers? The majority says so."""
+        return self.numbers > self.names.total()
+
+    def take(self, value: Any) -> None:
+        """Count one value: a number, or text."""
+        if isinstance(value, str):
+            self.names[value if value in self.names or len(self.names) < MAX_CATEGORIES else OTHER] += 1
+        else:
+            self.bins[feature_bin(float(value))] += 1
+
+    def quantile(self, q: float) -> float | None:
+        """The edge nearest to zero of the bin that holds it; None without numbers."""
+        total = self.numbers
+        if not total:
+            return None
+        at = int(np.searchsorted(np.cumsum(self.bins), max(1, int(np.ceil(q * total)))))
+        return float(FEATURE_INNER_EDGES[at])
+
+    def add(self, other: Column) -> None:
+        """Count all that the other one has counted."""
+        self.bins += other.bins
+        for name, count in sorted(other.names.items()):
+            known = name in self.names or len(self.names) < MAX_CATEGORIES
+            self.names[name if known else OTHER] += count
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: ``bins`` as pairs of bin and count, those that are not empty."""
+        return {
+            "bins": [[int(at), int(self.bins[at])] for at in np.flatnonzero(self.bins)],
+            "names": dict(sorted(self.names.items())),
+        }
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Column:
+        """Raises KeyError, TypeError, ValueError, IndexError where that is no column."""
+        found = cls(names=Counter({str(name): _count(n) for name, n in plain["names"].items()}))
+        for at, count in plain["bins"]:
+            if not 0 <= at < FEATURE_BINS:
+                raise ValueError(f"there is no bin {at}")
+            found.bins[at] = _count(count)
+        return found
+
+
+@dataclass(slots=True)
+class Reference:
+    """One model's traffic. ``made_of``: a sentence for people. ``wrong`` of ``judged`` rows were so.
+
+    ``scores``: counts per ``bins.score_bin``. ``columns``: feature → its values. ``predictions``
+    and ``labels``: classes as text, or the numbers of a regression.
+    """
+
+    model: str
+    version: str | None = None
+    made_of: str = ""
+    rows: int = 0
+    columns: dict[str, Column] = field(default_factory=dict)
+    scores: Counts = field(default_factory=lambda: np.zeros(SCORE_BINS, np.int64))
+    predictions: Column = field(default_factory=Column)
+    labels: Column = field(default_factory=Column)
+    judged: int = 0
+    wrong: int = 0
+
+    def take_features(self, profile: Profile) -> None:
+        """The features' counts, of a profile that counts for nobody else."""
+        profile.flush()
+        for name in sorted(profile.numeric.keys() | profile.categories.keys() | profile.missing.keys()):
+            column = self.columns.setdefault(name, Column())
+            if name in profile.numeric:
+                column.bins += profile.numeric[name]
+            column.add(Column(names=profile.categories.get(name, Counter())))
+
+    def take_score(self, score: float) -> None:
+        """P(positive), from 0 to 1."""
+        self.scores[score_bin(score)] += 1
+
+    def missing(self, name: str) -> float:
+        """The share of rows without a value of this feature: null, not a number, or not sent."""
+        column = self.columns.get(name)
+        return 1.0 - (column.values if column else 0) / self.rows if self.rows else 0.0
+
+    @property
+    def error_rate(self) -> float | None:
+        return self.wrong / self.judged if self.judged else None
+
+    def merge(self, other: Reference) -> None:
+        """Add another stretch of the same model."""
+        self.rows += other.rows
+        for name, column in other.columns.items():
+            self.columns.setdefault(name, Column()).add(column)
+        self.scores += other.scores
+        self.predictions.add(other.predictions)
+        self.labels.add(other.labels)
+        self.judged += other.judged
+        self.wrong += other.wrong
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "made_of": self.made_of,
+            "rows": self.rows,
+            "features": {name: column.plain() for name, column in sorted(self.columns.items())},
+            "scores": [[int(at), int(self.scores[at])] for at in np.flatnonzero(self.scores)],
+            "predictions": self.predictions.plain(),
+            "labels": self.labels.plain(),
+            "judged": self.judged,
+            "wrong": self.wrong,
+        }
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Reference:
+        """Raises KeyError, TypeError, ValueError, AttributeError, IndexError: that is no reference."""
+        found = cls(str(plain["model"]), plain["version"], str(plain["made_of"]), _count(plain["rows"]))
+        found.columns = {name: Column.of_plain(column) for name, column in plain["features"].items()}
+        for at, count in plain["scores"]:
+            if not 0 <= at < SCORE_BINS:
+                raise ValueError(f"there is no bin {at}")
+            found.scores[at] = _count(count)
+        found.predictions, found.labels = (Column.of_plain(plain[name]) for name in ("predictions", "labels"))
+        found.judged, found.wrong = _count(plain["judged"]), _count(plain["wrong"])
+        return found
+
+    def outputs(self) -> Iterator[tuple[str, Column]]:
+        """What it answered and what was true, as columns. The score is apart: it has bins of its own."""
+        yield "prediction", self.predictions
+        yield "label", self.labels
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
