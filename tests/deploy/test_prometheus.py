@@ -17,6 +17,7 @@ import yaml
 from confluent_kafka import Producer
 
 from streamer.adapters.metric_names import MODEL, PROCESSOR
+from streamer.adapters.relay_metrics import RELAY
 from streamer.local import free_ports
 from streamer.sdk import PredictionLogger
 from tests.conftest import TopicsFactory
@@ -52,8 +53,8 @@ def names_in(expression: str) -> set[str]:
 
 
 def exposed() -> set[str]:
-    """Every name of a series that a worker serves."""
-    families = {**MODEL, **PROCESSOR}
+    """Every name of a series that a worker or a relay serves."""
+    families = {**MODEL, **PROCESSOR, **RELAY}
     buckets = {f"{name}_bucket" for name, each in families.items() if each.kind == "histogram"}
     return set(families) | buckets
 
@@ -100,7 +101,7 @@ def test_every_metric_that_a_rule_reads_exists() -> None:
 
 
 def test_every_label_that_a_rule_groups_by_exists() -> None:
-    known = {label for family in {**MODEL, **PROCESSOR}.values() for label in family.labels}
+    known = {label for family in {**MODEL, **PROCESSOR}.values() for label in family.labels} | {"target"}
     for rule in rules("record") + rules("alert"):
         for inside in re.findall(r"\bby \(([^)]*)\)", rule["expr"]):
             assert set(re.split(r",\s*", inside)) <= known | {"job", "instance", "le"}, rule
