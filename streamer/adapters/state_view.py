@@ -72,12 +72,16 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The live records of a partition, and what they say. ``stored`` None: nothing, or not to be trusted."""
+    """The live records of a partition, and what they say. ``stored`` None: nothing, or not to be trusted.
+
+    ``partition``: the same brought to life, under no objectives.
+    """
 
     raw: dict[bytes, bytes]
     commit_seen: int
     stored: Stored | None = None
     problem: str | None = None
+    partition: Partition | None = None
 
 
 def examine(at: Deployment, number: int) -> Found:
@@ -102,10 +106,11 @@ def judge(
         if found is None:
             return Found(raw, commit_seen or 0)
         manifest, cells = found
-        checkpoint.revive(Partition(Objectives(), lambda _: True), manifest, cells, number)
+        partition = Partition(Objectives(), lambda _: True)
+        checkpoint.revive(partition, manifest, cells, number)
     except UntrustedState as error:
         return Found(raw, commit_seen or 0, problem=str(error))
-    return Found(raw, commit_seen or 0, Stored.of(manifest, cells))
+    return Found(raw, commit_seen or 0, Stored.of(manifest, cells), partition=partition)
 
 
 def view(at: Deployment, number: int, model: str | None = None) -> PartitionView:

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from streamer import terminal
-from streamer.adapters.reference_file import load, save
-from streamer.cli.options import INTERRUPTED, interruptible
+from streamer.adapters.reference_file import ReferenceFileError, load, save
+from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Group, Prefix, interruptible, settings_of
 from streamer.cli.reference_tables import as_json, change_tables, summary_lines
 from streamer.cli.traffic import columns_of, pairs_of
 from streamer.domain.comparison import compare
+from streamer.domain.reference import Reference
 from streamer.reference_log import build
 from streamer.replay import Plan
 
@@ -72,8 +73,44 @@ def reference_build(
         )
     if stopped.is_set():
         raise typer.Exit(INTERRUPTED)  # half a log is no reference
-    size = save(found, out)
-    console.print(f"wrote {terminal.clean(out)}: {found.rows:,} rows, {size / 1000:,.0f} kB", markup=False)
+    _wrote(out, found)
+
+
+def reference_take(
+    out: Annotated[Path, typer.Argument(help="The file that is written.")],
+    model: Annotated[str, typer.Option(help="The model's name.")],
+    model_version: Annotated[
+        str | None, typer.Option("--version", help="The version. [default: the only one]", show_default=False)
+    ] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="An earlier one of the same version: only what came after it.")
+    ] = None,
+    bootstrap: Bootstrap = None,
+    group: Group = None,
+    topic_prefix: Prefix = None,
+    config: Config = None,
+) -> None:
+    """Make a reference of what the workers have counted. It changes nothing, and they may be at work.
+
+    Features are those of all predictions of the version, scores and errors those of the labelled ones.
+    Two of them, taken at different times, make the stretch between: so a day is held against training.
+
+        streamer reference take monday.json --model churn
+        streamer reference take tuesday.json --model churn --since monday.json
+    """
+    from streamer.adapters.deployment import look_at
+    from streamer.adapters.reference_state import taken
+
+    settings = settings_of(config, bootstrap=bootstrap, group=group, topic_prefix=topic_prefix)
+    earlier = None if since is None else load(since)
+    at = look_at(settings.client_config(), settings.group, settings.topics, settings.partitioner)
+    found = taken(at, model, model_version)
+    if earlier is not None:
+        try:
+            found = found.since(earlier)
+        except ValueError as error:
+            raise ReferenceFileError(f"{since} is no earlier state of {model}: {error}") from error
+    _wrote(out, found)
 
 
 def reference_show(
@@ -107,7 +144,10 @@ def reference_compare(
         streamer reference compare train.json lately.json --json
     """
     before, after = load(reference), load(current)
-    changes = compare(before, after)
+    try:
+        changes = compare(before, after)
+    except ValueError as error:
+        raise ReferenceFileError(f"they cannot be compared: {error}") from error
     if json:
         print(terminal.json_line(as_json(before, after, changes)))
         return
@@ -116,3 +156,10 @@ def reference_compare(
         out.print(each)
     if len(changes) > top:
         out.print(f"{len(changes) - top} more columns: --top {len(changes)}", style="dim", markup=False)
+
+
+def _wrote(out: Path, found: Reference) -> None:
+    size = save(found, out)
+    terminal.console(stderr=True).print(
+        f"wrote {terminal.clean(out)}: {found.rows:,} rows, {size / 1000:,.0f} kB", markup=False
+    )

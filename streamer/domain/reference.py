@@ -64,6 +64,12 @@ class Column:
             known = name in self.names or len(self.names) < MAX_CATEGORIES
             self.names[name if known else OTHER] += count
 
+    def since(self, earlier: Column) -> Column:
+        """What came after; see ``Reference.since``."""
+        names = {name: _left(self.names[name], earlier.names[name]) for name in self.names | earlier.names}
+        new = Counter({name: count for name, count in names.items() if count})
+        return Column(_all_left(self.bins, earlier.bins), new)
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it: ``bins`` as pairs of bin and count, those that are not empty."""
         return {
@@ -134,6 +140,27 @@ class Reference:
         self.judged += other.judged
         self.wrong += other.wrong
 
+    def since(self, earlier: Reference) -> Reference:
+        """What came after an earlier state of the same counts.
+
+        Raises:
+            ValueError: the other one has counted what this one has not, or is of another version.
+        """
+        if (self.model, self.version) != (earlier.model, earlier.version):
+            raise ValueError(f"it is of {earlier.model} {earlier.version or '(no version)'}")
+        found = Reference(self.model, self.version, f"{self.made_of}, since {earlier.made_of}")
+        empty = Column()
+        found.rows = _left(self.rows, earlier.rows)
+        for name in self.columns.keys() | earlier.columns.keys():
+            column = self.columns.get(name, empty).since(earlier.columns.get(name, empty))
+            found.columns[name] = column
+        found.scores = _all_left(self.scores, earlier.scores)
+        found.predictions = self.predictions.since(earlier.predictions)
+        found.labels = self.labels.since(earlier.labels)
+        found.judged = _left(self.judged, earlier.judged)
+        found.wrong = _left(self.wrong, earlier.wrong)
+        return found
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
@@ -166,6 +193,19 @@ class Reference:
         """What it answered and what was true, as columns. The score is apart: it has bins of its own."""
         yield "prediction", self.predictions
         yield "label", self.labels
+
+
+def _left(now: int, before: int) -> int:
+    if now < before:
+        raise ValueError(f"{before:,} were counted before, and {now:,} are now")
+    return now - before
+
+
+def _all_left(now: Counts, before: Counts) -> Counts:
+    if (now < before).any():
+        raise ValueError("some values were counted more often before than now")
+    found: Counts = now - before
+    return found
 
 
 def _count(value: Any) -> int:

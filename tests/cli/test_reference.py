@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from streamer import cli
 from streamer.adapters.reference_file import FORMAT, ReferenceFileError, load
+from tests.adapters.state_stage import PARTITIONS, Stage
+from tests.conftest import TopicsFactory
 
 HEADER = "plan,age,prediction,label,score\n"
 
@@ -99,3 +101,23 @@ def test_a_pair_without_its_sign_is_a_usage_error(tmp_path: Path, option: str) -
     done = run("build", "a.csv", "r.json", "--model", "m", option, "year")
     assert done.exit_code == 2
     assert "=" in done.output
+
+
+def test_what_workers_have_counted_is_taken_and_what_came_since(
+    bootstrap: str, topics: TopicsFactory, tmp_path: Path
+) -> None:
+    stage = Stage(bootstrap, topics(PARTITIONS), PARTITIONS)
+    prefix = stage.names.predictions.removesuffix("predictions")
+    where = ["--bootstrap", bootstrap, "--topic-prefix", prefix, "--group", stage.group]
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    who = ["--model", "binary", "--version", "a"]
+    assert run("take", str(first), *who, *where).exit_code == 0
+    assert run("take", str(second), *who, "--since", str(first), *where).exit_code == 0
+    assert load(first).rows > 0
+    assert load(second).rows == 0, "nothing came in between"
+    other = run("take", str(second), "--model", "binary", "--version", "b", "--since", str(first), *where)
+    assert isinstance(other.exception, ReferenceFileError)
+    assert "no earlier state of binary" in str(other.exception)
+    empty = run("compare", str(first), str(second))
+    assert isinstance(empty.exception, ReferenceFileError)
+    assert "no rows" in str(empty.exception)

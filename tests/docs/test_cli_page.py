@@ -37,8 +37,8 @@ COMMON |= {"--log-format": COMMON["--log-level"]}
 EVERYWHERE = {"--help", "-h"}
 COMMON["--bootstrap"] |= {"topics acls"}
 COMMON["--group"] |= {"topics acls"}
-COMMON["--bootstrap"] |= {"relay"}
-COMMON["--group"] |= {"relay"}
+COMMON["--bootstrap"] |= {"relay", "reference take"}
+COMMON["--group"] |= {"relay", "reference take"}
 COMMON["--log-level"] |= {"relay"}
 GROUPS = {"", *(each.name for each in app.registered_groups)} - {"alerts"}  # which also is a command itself
 

@@ -46,6 +46,23 @@ def test_two_stretches_merged_are_the_whole(first: list[dict[str, object]], seco
     assert merged.scores.sum() == whole.scores.sum()
 
 
+@given(rows, rows)
+def test_what_came_after_and_what_was_before_are_the_whole(
+    first: list[dict[str, object]], second: list
+) -> None:
+    earlier, whole = reference_of(first), reference_of(first)
+    whole.merge(reference_of(second))
+    after = whole.since(earlier)
+    assert after.rows == len(second)
+    for name, column in after.columns.items():
+        assert column.values + earlier.columns.get(name, Column()).values == whole.columns[name].values
+    earlier.merge(after)
+    assert {**earlier.plain(), "made_of": ""} == {**whole.plain(), "made_of": ""}
+    if second:
+        with pytest.raises(ValueError, match="before"):
+            reference_of(first).since(whole)
+
+
 @given(rows)
 def test_it_comes_back_from_json_as_it_was(features: list[dict[str, object]]) -> None:
     found = reference_of(features)
