@@ -9,31 +9,34 @@ import typer
 
 from streamer import terminal
 from streamer.adapters.reference_file import ReferenceFileError, load, save
+from streamer.cli.log_options import (
+    Features,
+    LabelMapping,
+    Labels,
+    Limit,
+    Mapping,
+    Model,
+    Predictions,
+    Version,
+    pairs_of,
+    plan_of,
+)
 from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Group, Prefix, interruptible, settings_of
 from streamer.cli.reference_tables import as_json, change_tables, summary_lines
-from streamer.cli.traffic import columns_of, pairs_of
 from streamer.domain.comparison import compare
 from streamer.domain.reference import Reference
 from streamer.reference_log import build
-from streamer.replay import Plan
 
 
 def reference_build(
-    predictions: Annotated[Path, typer.Argument(help="Predictions: .csv, .csv.gz or .parquet.")],
+    predictions: Predictions,
     out: Annotated[Path, typer.Argument(help="The file that is written, JSON of some tens of kB.")],
-    model: Annotated[str, typer.Option(help="The model's name.")],
-    labels: Annotated[Path | None, typer.Option(help="Labels, by the predictions' ids.")] = None,
-    model_version: Annotated[str | None, typer.Option("--version", help="The model's version.")] = None,
-    mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="FIELD=COLUMN of predictions; may be repeated.")
-    ] = None,
-    label_mapping: Annotated[
-        list[str] | None, typer.Option("--label-map", help="FIELD=COLUMN of labels; may be repeated.")
-    ] = None,
-    features: Annotated[
-        str | None,
-        typer.Option(help="Columns that are features: a,b,c or none. [default: all that are left]"),
-    ] = None,
+    model: Model,
+    labels: Labels = None,
+    model_version: Version = None,
+    mapping: Mapping = None,
+    label_mapping: LabelMapping = None,
+    features: Features = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="COLUMN=VALUE of the rows that count; the column is no feature then."),
@@ -41,25 +44,17 @@ def reference_build(
     regression: Annotated[
         bool, typer.Option(help="Predictions and labels are numbers, not classes.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="Stop after so many predictions.", min=1)] = None,
+    limit: Limit = None,
 ) -> None:
     """Make a reference of a log: counts of every feature, the scores, predictions, labels and errors.
 
-    Fields are named as for `streamer replay`. It holds counts only, no row.
+    Fields are named as for `streamer replay`. It holds counts only, no row; rows that are to be left
+    out are those in which a column of --where has another value.
 
         streamer reference build log.csv 2015.json --model jobs --map score=probability --where year=2015
         streamer reference build train.parquet train.json --model fraud --features amount,country
     """
-    plan = Plan(
-        model=model,
-        predictions=predictions,
-        labels=labels,
-        version=model_version,
-        fields=pairs_of(mapping, "--map"),
-        label_fields=pairs_of(label_mapping, "--label-map"),
-        features=None if features is None else columns_of(features),
-        limit=limit,
-    )
+    plan = plan_of(model, predictions, labels, model_version, mapping, label_mapping, features, limit)
     wanted = pairs_of(where, "--where")
     console = terminal.console(stderr=True)
     with interruptible() as stopped, terminal.progress_bar(console) as bar:
@@ -78,7 +73,7 @@ def reference_build(
 
 def reference_take(
     out: Annotated[Path, typer.Argument(help="The file that is written.")],
-    model: Annotated[str, typer.Option(help="The model's name.")],
+    model: Model,
     model_version: Annotated[
         str | None, typer.Option("--version", help="The version. [default: the only one]", show_default=False)
     ] = None,
@@ -119,7 +114,10 @@ def reference_show(
 ) -> None:
     """What a reference holds.
 
-    streamer reference show 2015.json
+    Numbers are known to an eighth of their value, small whole numbers exactly; the rest by name,
+    the commonest first.
+
+        streamer reference show 2015.json
     """
     found = load(file)
     out = terminal.console()
@@ -138,7 +136,8 @@ def reference_compare(
 ) -> None:
     """What changed between two stretches of a model's traffic, column by column.
 
-    The columns are ranked by PSI. Beside it stands the PSI that chance alone makes of so many rows.
+    The columns are ranked by PSI. Beside it stands the PSI that chance alone makes of so many rows,
+    and above the table what looks wrong with the data.
 
         streamer reference compare 2015.json 2018.json
         streamer reference compare train.json lately.json --json

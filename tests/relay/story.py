@@ -60,7 +60,8 @@ class AlertsTopic:
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.topic = topic
-        self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+        self._base = {"bootstrap.servers": bootstrap}
+        self._producer = Producer({**self._base, "enable.idempotence": True})
 
     def write(self, *alerts: Alert, partition: int = 0) -> None:
         for alert in alerts:
@@ -70,3 +71,12 @@ class AlertsTopic:
         for _ in range(times):
             self._producer.produce(self.topic, value, key.encode(), partition)
         assert self._producer.flush(30) == 0
+
+    def abort(self, alert: Alert) -> None:
+        """Write it in a transaction that is never committed: what no reader may see."""
+        producer = Producer({**self._base, "transactional.id": self.topic})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        producer.produce(self.topic, orjson.dumps(alert), b"f", 0)
+        producer.flush(30)
+        producer.abort_transaction(30)

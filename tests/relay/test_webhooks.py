@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import orjson
-from confluent_kafka import Producer
 
 from tests.deadline import wait_until
 from tests.relay.conftest import RelayFactory
@@ -107,7 +106,7 @@ def test_a_new_target_is_told_what_fires_and_from_then_on_everything(
 
 
 def test_one_target_that_is_away_holds_up_no_other_and_what_it_refuses_for_good_is_left_out(
-    bootstrap: str, alerts: AlertsTopic, relay: RelayFactory, receiver: Receiver
+    alerts: AlertsTopic, relay: RelayFactory, receiver: Receiver
 ) -> None:
     story = Story("churn")
     hostile = Story("<!channel> & co")
@@ -126,12 +125,7 @@ def test_one_target_that_is_away_holds_up_no_other_and_what_it_refuses_for_good_
         picky.unwell += [Unwell(400)] * 3
         alerts.write(first)
         # What is not committed is no alert.
-        producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": alerts.topic})
-        producer.init_transactions(30)
-        producer.begin_transaction()
-        producer.produce(alerts.topic, orjson.dumps(Story("aborted").fire()), b"f", 0)
-        producer.flush(30)
-        producer.abort_transaction(30)
+        alerts.abort(Story("aborted").fire())
         alerts.write(second)
         wait_until(lambda: len(receiver.taken) == 2, SECONDS, "the others are told")
         wait_until(lambda: picky.ids() == ids_of([second]), SECONDS, "it goes on")

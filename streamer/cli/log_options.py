@@ -1,0 +1,68 @@
+"""What commands that read a log of predictions and labels have in common: which files, which columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamer.replay import Plan
+
+Predictions = Annotated[Path, typer.Argument(help="Predictions: .csv, .csv.gz or .parquet.")]
+Model = Annotated[str, typer.Option(help="The model's name.")]
+Labels = Annotated[
+    Path | None, typer.Option(help="Labels, by the predictions' ids; rows that match none are counted.")
+]
+Version = Annotated[str | None, typer.Option("--version", help="The model's version.")]
+Mapping = Annotated[
+    list[str] | None, typer.Option("--map", help="FIELD=COLUMN of predictions; may be repeated.")
+]
+LabelMapping = Annotated[
+    list[str] | None, typer.Option("--label-map", help="FIELD=COLUMN of labels; may be repeated.")
+]
+Features = Annotated[
+    str | None, typer.Option(help="Columns that are features: a,b,c or none. [default: all that are left]")
+]
+Limit = Annotated[int | None, typer.Option(help="Stop after so many predictions.", min=1)]
+
+
+def plan_of(
+    model: str,
+    predictions: Path,
+    labels: Path | None,
+    version: str | None,
+    mapping: list[str] | None,
+    label_mapping: list[str] | None,
+    features: str | None,
+    limit: int | None,
+    **more: Any,
+) -> Plan:
+    """What the options say. Raises typer.BadParameter."""
+    return Plan(
+        model=model,
+        predictions=predictions,
+        labels=labels,
+        version=version,
+        fields=pairs_of(mapping, "--map"),
+        label_fields=pairs_of(label_mapping, "--label-map"),
+        features=None if features is None else _columns(features),
+        limit=limit,
+        **more,
+    )
+
+
+def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:
+    """``FIELD=COLUMN`` of each. Raises typer.BadParameter."""
+    found = {}
+    for text in given or ():
+        name, equals, column = text.partition("=")
+        if not (name and equals and column):
+            raise typer.BadParameter(f"{text!r} is not FIELD=COLUMN", param_hint=option)
+        found[name] = column
+    return found
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    """``a, b`` → two columns; ``none`` alone → none."""
+    return () if text.strip() == "none" else tuple(name for each in text.split(",") if (name := each.strip()))
