@@ -23,15 +23,19 @@ FILES = {name: yaml.safe_load((BASE / name).read_text()) for name in KUSTOMIZATI
 STATEFUL = FILES["statefulset.yaml"]["spec"]
 POD = STATEFUL["template"]["spec"]
 [WORKER] = POD["containers"]
+RELAY = BASE.parent / "relay"
+RELAY_DEPLOYMENT = yaml.safe_load((RELAY / "deployment.yaml").read_text())
+RELAY_POD = RELAY_DEPLOYMENT["spec"]["template"]["spec"]
+[RELAY_CONTAINER] = RELAY_POD["containers"]
 # The oldest that is still cared for by its makers, and the newest that the schemas know.
 VERSIONS = ("1.32", "1.37")
 
 
 @cache
-def rendered() -> list[dict[str, Any]]:
-    """All that kustomize makes of the base."""
+def rendered(folder: Path = BASE) -> list[dict[str, Any]]:
+    """All that kustomize makes of a folder."""
     kubectl = program("kubectl", package="kubernetes-client")
-    done = subprocess.run([kubectl, "kustomize", str(BASE)], capture_output=True, text=True, check=False)
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 
@@ -124,17 +128,18 @@ def test_everything_selects_the_same_pods() -> None:
     assert STATEFUL["serviceName"] == FILES["service.yaml"]["metadata"]["name"]
 
 
-def test_the_worker_may_do_as_little_as_possible() -> None:
-    own, pod = WORKER["securityContext"], POD["securityContext"]
+@pytest.mark.parametrize(("container", "spec"), [(WORKER, POD), (RELAY_CONTAINER, RELAY_POD)])
+def test_a_container_may_do_as_little_as_possible(container: dict[str, Any], spec: dict[str, Any]) -> None:
+    own, pod = container["securityContext"], spec["securityContext"]
     assert pod["runAsNonRoot"]
     assert f"USER {pod['runAsUser']}:{pod['runAsGroup']}" in DOCKERFILE
     assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
     assert own["readOnlyRootFilesystem"]
     assert not own["allowPrivilegeEscalation"]
     assert own["capabilities"] == {"drop": ["ALL"]}
-    assert not POD["automountServiceAccountToken"]
+    assert not spec["automountServiceAccountToken"]
     # What is written goes where it may be written.
-    assert "/tmp" in [each["mountPath"] for each in WORKER["volumeMounts"]]
+    assert "/tmp" in [each["mountPath"] for each in container["volumeMounts"]]
     assert "WORKDIR /tmp" in DOCKERFILE
 
 
@@ -143,3 +148,30 @@ def test_a_worker_has_a_core_of_its_own_and_is_never_throttled() -> None:
     assert resources["requests"]["cpu"] == "1"
     assert "cpu" not in resources["limits"]
     assert resources["limits"]["memory"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_relay_fits_the_schema_and_runs_the_same_image(version: str) -> None:
+    made = {each["kind"]: each for each in rendered(RELAY)}
+    assert set(made) == {"ConfigMap", "Deployment"}
+    for each in made.values():
+        kubernetes_validate.validate(each, version, strict=True)
+    [container] = made["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"streamer:{__version__}"
+    assert container["envFrom"][0]["configMapRef"]["name"] == made["ConfigMap"]["metadata"]["name"]
+
+
+def test_the_relay_can_use_its_command_line_and_answers_where_it_is_asked() -> None:
+    given = parsed(RELAY_CONTAINER["args"])
+    assert given["alertmanager"] == "http://alertmanager:9093"
+    [port] = RELAY_CONTAINER["ports"]
+    assert given["metrics_port"] == port["containerPort"]
+    for kind in ("startup", "liveness"):
+        assert RELAY_CONTAINER[f"{kind}Probe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    [made] = yaml.safe_load((RELAY / "kustomization.yaml").read_text())["configMapGenerator"]
+    settings = load_settings({}, dict(line.split("=", 1) for line in made["literals"]))
+    assert settings.metrics_host == "0.0.0.0"
+    assert settings.instance_id is None, "two of them are two members"
+    template = RELAY_DEPLOYMENT["spec"]["template"]["metadata"]
+    assert RELAY_DEPLOYMENT["spec"]["selector"]["matchLabels"] == template["labels"]
+    assert template["annotations"]["prometheus.io/port"] == str(port["containerPort"])
