@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamer.adapters.tables import TableError
+from streamer.domain.bins import binary_code
 from streamer.domain.classes import canonical
 from streamer.domain.objectives import Quota
 from streamer.domain.profile import Profile
@@ -18,13 +19,16 @@ MAX_FEATURES = 1000
 class Collector:
     """Where events go. ``where``: feature → the text of its value, of the rows that count.
 
-    Predictions wait here for their labels, so it holds every id of the log.
+    ``positive``: the class that scores are about, of a binary model. Predictions wait here for their
+    labels, so it holds every id of the log.
     """
 
-    def __init__(self, reference: Reference, where: Mapping[str, str], regression: bool) -> None:
-        self.reference, self.where, self.regression = reference, where, regression
+    def __init__(
+        self, reference: Reference, where: Mapping[str, str], regression: bool, positive: str
+    ) -> None:
+        self.reference, self.where, self.regression, self.positive = reference, where, regression, positive
         self.profile = Profile(MAX_FEATURES, Quota(MAX_FEATURES))
-        self._predicted: dict[str, Any] = {}
+        self._predicted: dict[str, tuple[Any, int]] = {}
 
     def prediction(self, event: Mapping[str, Any]) -> None:
         features = dict(event.get("features", {}))
@@ -33,24 +37,24 @@ class Collector:
         found = self.reference
         found.rows += 1
         self.profile.take(features)
-        self._predicted[event["prediction_id"]] = self._count(found.predictions, event["prediction"])
         score = event.get("score")
-        if score is not None:
-            if not 0 <= score <= 1:
-                raise TableError(
-                    f"the score {score} is no probability: say --map score=COLUMN of one, or none"
-                )
-            found.take_score(score)
+        if score is not None and not 0 <= score <= 1:
+            raise TableError(f"the score {score} is no probability: name its column with --map score=…")
+        predicted = self._count(found.predictions, event["prediction"])
+        at = found.take_answer(score, predicted == self.positive)
+        self._predicted[event["prediction_id"]] = predicted, at
 
     def label(self, event: Mapping[str, Any]) -> None:
         """Of a prediction that counts; the first one wins, as in a worker."""
         if event["prediction_id"] not in self._predicted:
             return
-        predicted = self._predicted.pop(event["prediction_id"])
-        actual = self._count(self.reference.labels, event["label"])
+        predicted, at = self._predicted.pop(event["prediction_id"])
+        found = self.reference
+        actual = self._count(found.labels, event["label"])
         if not self.regression:
-            self.reference.judged += 1
-            self.reference.wrong += predicted != actual
+            found.judged += 1
+            found.wrong += predicted != actual
+            found.truths[binary_code(at, int(predicted == self.positive), int(actual == self.positive))] += 1
 
     def finish(self) -> Reference:
         self.reference.take_features(self.profile)
@@ -70,7 +74,8 @@ class Collector:
 def build(
     plan: Plan,
     where: Mapping[str, str],
-    regression: bool,
+    regression: bool = False,
+    positive: str = "1",
     progress: Callable[[int, int], None] = lambda done, total: None,
     going: Callable[[], bool] = lambda: True,
 ) -> Reference:
@@ -81,7 +86,7 @@ def build(
     """
     said = "".join(f", {name}={value}" for name, value in where.items())
     reference = Reference(plan.model, plan.version, f"{plan.predictions.name}{said}")
-    collector = Collector(reference, where, regression)
+    collector = Collector(reference, where, regression, positive)
     play(plan, collector, progress, going)
     if not reference.rows:
         wanted = " and ".join(f"{name}={value}" for name, value in where.items())

@@ -14,8 +14,11 @@ from scipy.stats import entropy, wasserstein_distance
 from streamer.adapters.tables import TableError
 from streamer.domain.comparison import Change, compare
 from streamer.domain.distances import equal_groups
+from streamer.domain.estimate import estimate
+from streamer.domain.reference import Reference
 from streamer.reference_log import build
 from streamer.replay import Plan
+from tests.docs.pages import page, table
 from tests.shared_data import data_file
 
 JOBS = {"prediction_id": "id", "score": "predicted_probability"}
@@ -63,16 +66,8 @@ def agree(change: Change, before: pd.Series[Any], after: pd.Series[Any]) -> None
 
 @pytest.mark.parametrize("year", [2016, 2017, 2018])
 def test_what_changed_in_the_employment_log_is_what_pandas_and_scipy_say(year: int) -> None:
-    reference = build(
-        Plan("jobs", data_file("employment_reference.csv.gz"), fields={**JOBS, "label": "employed"}),
-        {"year": "2015"}, False,
-    )  # fmt: skip
+    reference, current = jobs_of(2015), jobs_of(year)
     labels = data_file("employment_analysis_target.csv.gz")
-    plan = Plan(
-        "jobs", data_file("employment_analysis.csv.gz"), labels, fields=JOBS,
-        label_fields={"prediction_id": "id", "label": "employed"},
-    )  # fmt: skip
-    current = build(plan, {"year": str(year)}, False)
     old = table_of("employment_reference.csv.gz")
     new = table_of("employment_analysis.csv.gz").merge(pd.read_csv(labels), on="id")
     new = new[new["year"] == year].reset_index(drop=True)
@@ -169,3 +164,30 @@ def test_a_log_that_cannot_be_used_says_why(
 ) -> None:
     with pytest.raises(TableError, match=words):
         build(log_of(tmp_path, text), where, regression)
+
+
+def jobs_of(year: int) -> Reference:
+    """A year of the employment log, with its labels."""
+    if year == 2015:
+        log = data_file("employment_reference.csv.gz")
+        return build(Plan("jobs", log, fields={**JOBS, "label": "employed"}), {"year": "2015"})
+    labels = data_file("employment_analysis_target.csv.gz")
+    plan = Plan(
+        "jobs", data_file("employment_analysis.csv.gz"), labels, fields=JOBS,
+        label_fields={"prediction_id": "id", "label": "employed"},
+    )  # fmt: skip
+    return build(plan, {"year": str(year)})
+
+
+def test_the_estimates_of_the_employment_log_are_close_to_the_truth_and_are_those_of_the_page() -> None:
+    reference = jobs_of(2015)
+    said = {row[0]: row[1:] for row in table(page("drift.md"), "year")}
+    assert set(said) == {"2016", "2017", "2018"}
+    for year, cells in said.items():
+        found = {each.name: each for each in estimate(reference, jobs_of(int(year)))}
+        for each in found.values():
+            assert each.value == pytest.approx(each.actual, abs=0.01), (year, each)
+        accuracy, auc = found["accuracy"], found["auc_roc"]
+        assert accuracy.value == pytest.approx(accuracy.actual, abs=accuracy.margin)
+        figures = (accuracy.value, accuracy.margin, accuracy.actual, auc.value, auc.actual)
+        assert cells == [f"{figure:.4f}" for figure in figures]

@@ -55,9 +55,10 @@ def _take_outputs(reference: Reference, monitor: VersionMonitor) -> None:
         return
     counts = monitor.windows[LIFETIME.name].tally
     if monitor.task == "binary":
-        by_bin = counts.reshape(SCORE_BINS, 4)
-        reference.scores += by_bin.sum(axis=1)
-        right = int(by_bin[:, 0].sum() + by_bin[:, 3].sum())
+        by_bin = counts.reshape(SCORE_BINS, 2, 2)
+        reference.truths += counts
+        reference.answers += by_bin.sum(axis=2)
+        right = int(by_bin[:, 0, 0].sum() + by_bin[:, 1, 1].sum())
     else:
         right = int(counts.reshape(MAX_CLASSES, MAX_CLASSES).trace())
     reference.judged = int(counts.sum())

@@ -21,7 +21,13 @@ from streamer.adapters.topics import ALLOW_IT
 from streamer.cli.dead_letters import dead_letters_list, dead_letters_redrive, dead_letters_show
 from streamer.cli.local import broker, demo
 from streamer.cli.options import FAILED, INTERRUPTED, UNUSABLE
-from streamer.cli.reference import reference_build, reference_compare, reference_show, reference_take
+from streamer.cli.reference import (
+    reference_build,
+    reference_compare,
+    reference_estimate,
+    reference_show,
+    reference_take,
+)
 from streamer.cli.relay import alerts_test, relay
 from streamer.cli.state import state_export, state_import, state_reset, state_show
 from streamer.cli.topics import topics_acls, topics_create, topics_describe
@@ -78,6 +84,7 @@ reference_app.command("build")(reference_build)
 reference_app.command("take")(reference_take)
 reference_app.command("show")(reference_show)
 reference_app.command("compare")(reference_compare)
+reference_app.command("estimate")(reference_estimate)
 
 alerts_app = typer.Typer(invoke_without_command=True)
 alerts_app.callback()(alerts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,9 @@ from streamer.cli.log_options import (
     plan_of,
 )
 from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Group, Prefix, interruptible, settings_of
-from streamer.cli.reference_tables import as_json, change_tables, summary_lines
+from streamer.cli.reference_tables import as_json, change_tables, estimate_table, summary_lines
 from streamer.domain.comparison import compare
+from streamer.domain.estimate import NoCalibration, estimate
 from streamer.domain.reference import Reference
 from streamer.reference_log import build
 
@@ -44,6 +46,7 @@ def reference_build(
     regression: Annotated[
         bool, typer.Option(help="Predictions and labels are numbers, not classes.")
     ] = False,
+    positive: Annotated[str, typer.Option(help="The class that scores are about.")] = "1",
     limit: Limit = None,
 ) -> None:
     """Make a reference of a log: counts of every feature, the scores, predictions, labels and errors.
@@ -63,6 +66,7 @@ def reference_build(
             plan,
             wanted,
             regression,
+            positive,
             lambda done, total: bar.update(task, completed=done, total=total),
             lambda: not stopped.is_set(),
         )
@@ -155,6 +159,31 @@ def reference_compare(
         out.print(each)
     if len(changes) > top:
         out.print(f"{len(changes) - top} more columns: --top {len(changes)}", style="dim", markup=False)
+
+
+def reference_estimate(
+    reference: Annotated[Path, typer.Argument(help="A reference whose rows have scores and labels.")],
+    current: Annotated[Path, typer.Argument(help="A reference of later rows, which need no labels.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False,
+) -> None:
+    """How well a binary model does before its labels come, as far as its scores can tell (CBPE).
+
+    It sees what changes the scores. It cannot see concept drift: where the same score has come to mean
+    something else, only labels say so. Where there are labels, the actual figures stand beside it.
+
+        streamer reference estimate 2015.json 2018.json
+    """
+    before, after = load(reference), load(current)
+    try:
+        found = estimate(before, after)
+    except NoCalibration as error:
+        raise ReferenceFileError(f"nothing can be estimated: {error}") from error
+    if json:
+        print(terminal.json_line([asdict(each) for each in found]))
+        return
+    out = terminal.console()
+    for part in estimate_table(before, after, found):
+        out.print(part)
 
 
 def _wrote(out: Path, found: Reference) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer.domain.comparison import Change
+from streamer.domain.estimate import Estimated
 from streamer.domain.reference import Column, Reference
 from streamer.terminal import cell, figure
 
@@ -50,6 +51,25 @@ def change_tables(before: Reference, after: Reference, changes: Sequence[Change]
             _arrow(*(f"{share:.1%}" for share in change.missing)),
             cell(_arrow(*map(_plain, change.middle))),
             cell(f"{moved.name}: {moved.before:.1%} → {moved.after:.1%}"),
+        )
+    yield table
+
+
+def estimate_table(
+    before: Reference, after: Reference, figures: Sequence[Estimated]
+) -> Iterable[Table | Text]:
+    """What was estimated, beside what labels say where there are any."""
+    yield _head(before)
+    yield _head(after)
+    table = Table("figure", "estimated", "by chance", "actual", "off by")
+    for each in figures:
+        off = None if each.value is None or each.actual is None else each.value - each.actual
+        table.add_row(
+            each.name,
+            figure(each.value, ".4f"),
+            "–" if each.margin is None else f"± {each.margin:.4f}",
+            figure(each.actual, ".4f"),
+            figure(off, "+.4f"),
         )
     yield table
 

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.domain.bins import FEATURE_BINS, FEATURE_INNER_EDGES, SCORE_BINS, feature_bin, score_bin
+from streamer.domain.bins import (
+    BINARY_CODES,
+    FEATURE_BINS,
+    FEATURE_INNER_EDGES,
+    NO_SCORE,
+    SCORE_BINS,
+    feature_bin,
+    score_bin,
+)
 from streamer.domain.profile import MAX_CATEGORIES, OTHER, Profile
 
 Counts = NDArray[np.int64]
@@ -73,27 +81,25 @@ class Column:
     def plain(self) -> dict[str, Any]:
         """As JSON has it: ``bins`` as pairs of bin and count, those that are not empty."""
         return {
-            "bins": [[int(at), int(self.bins[at])] for at in np.flatnonzero(self.bins)],
+            "bins": _sparse(self.bins),
             "names": dict(sorted(self.names.items())),
         }
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Column:
         """Raises KeyError, TypeError, ValueError, IndexError where that is no column."""
-        found = cls(names=Counter({str(name): _count(n) for name, n in plain["names"].items()}))
-        for at, count in plain["bins"]:
-            if not 0 <= at < FEATURE_BINS:
-                raise ValueError(f"there is no bin {at}")
-            found.bins[at] = _count(count)
-        return found
+        names = Counter({str(name): _count(n) for name, n in plain["names"].items()})
+        return cls(_dense(plain["bins"], FEATURE_BINS), names)
 
 
 @dataclass(slots=True)
 class Reference:
     """One model's traffic. ``made_of``: a sentence for people. ``wrong`` of ``judged`` rows were so.
 
-    ``scores``: counts per ``bins.score_bin``. ``columns``: feature → its values. ``predictions``
-    and ``labels``: classes as text, or the numbers of a regression.
+    ``columns``: feature → its values. ``predictions`` and ``labels``: classes as text, or the numbers
+    of a regression. ``answers``: of all rows, shape ``(SCORE_BINS, 2)``, the score's bin and whether
+    the positive class was predicted. ``truths``: of the labelled rows of a binary model, counts per
+    ``bins.binary_code``.
     """
 
     model: str
@@ -101,7 +107,8 @@ class Reference:
     made_of: str = ""
     rows: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
-    scores: Counts = field(default_factory=lambda: np.zeros(SCORE_BINS, np.int64))
+    answers: Counts = field(default_factory=lambda: np.zeros((SCORE_BINS, 2), np.int64))
+    truths: Counts = field(default_factory=lambda: np.zeros(BINARY_CODES, np.int64))
     predictions: Column = field(default_factory=Column)
     labels: Column = field(default_factory=Column)
     judged: int = 0
@@ -116,9 +123,17 @@ class Reference:
                 column.bins += profile.numeric[name]
             column.add(Column(names=profile.categories.get(name, Counter())))
 
-    def take_score(self, score: float) -> None:
-        """P(positive), from 0 to 1."""
-        self.scores[score_bin(score)] += 1
+    def take_answer(self, score: float | None, positive: bool) -> int:
+        """Count P(positive), from 0 to 1 or None, and the predicted class; answers the score's bin."""
+        at = NO_SCORE if score is None else score_bin(score)
+        self.answers[at, int(positive)] += 1
+        return at
+
+    @property
+    def scores(self) -> Counts:
+        """Counts per ``bins.score_bin``."""
+        found: Counts = self.answers.sum(axis=1)
+        return found
 
     def missing(self, name: str) -> float:
         """The share of rows without a value of this feature: null, not a number, or not sent."""
@@ -134,7 +149,8 @@ class Reference:
         self.rows += other.rows
         for name, column in other.columns.items():
             self.columns.setdefault(name, Column()).add(column)
-        self.scores += other.scores
+        self.answers += other.answers
+        self.truths += other.truths
         self.predictions.add(other.predictions)
         self.labels.add(other.labels)
         self.judged += other.judged
@@ -154,7 +170,8 @@ class Reference:
         for name in self.columns.keys() | earlier.columns.keys():
             column = self.columns.get(name, empty).since(earlier.columns.get(name, empty))
             found.columns[name] = column
-        found.scores = _all_left(self.scores, earlier.scores)
+        found.answers = _all_left(self.answers, earlier.answers)
+        found.truths = _all_left(self.truths, earlier.truths)
         found.predictions = self.predictions.since(earlier.predictions)
         found.labels = self.labels.since(earlier.labels)
         found.judged = _left(self.judged, earlier.judged)
@@ -169,7 +186,8 @@ class Reference:
             "made_of": self.made_of,
             "rows": self.rows,
             "features": {name: column.plain() for name, column in sorted(self.columns.items())},
-            "scores": [[int(at), int(self.scores[at])] for at in np.flatnonzero(self.scores)],
+            "answers": _sparse(self.answers.ravel()),
+            "truths": _sparse(self.truths),
             "predictions": self.predictions.plain(),
             "labels": self.labels.plain(),
             "judged": self.judged,
@@ -181,10 +199,8 @@ class Reference:
         """Raises KeyError, TypeError, ValueError, AttributeError, IndexError: that is no reference."""
         found = cls(str(plain["model"]), plain["version"], str(plain["made_of"]), _count(plain["rows"]))
         found.columns = {name: Column.of_plain(column) for name, column in plain["features"].items()}
-        for at, count in plain["scores"]:
-            if not 0 <= at < SCORE_BINS:
-                raise ValueError(f"there is no bin {at}")
-            found.scores[at] = _count(count)
+        found.answers = _dense(plain["answers"], 2 * SCORE_BINS).reshape(SCORE_BINS, 2)
+        found.truths = _dense(plain["truths"], BINARY_CODES)
         found.predictions, found.labels = (Column.of_plain(plain[name]) for name in ("predictions", "labels"))
         found.judged, found.wrong = _count(plain["judged"]), _count(plain["wrong"])
         return found
@@ -193,6 +209,20 @@ class Reference:
         """What it answered and what was true, as columns. The score is apart: it has bins of its own."""
         yield "prediction", self.predictions
         yield "label", self.labels
+
+
+def _sparse(counts: Counts) -> list[list[int]]:
+    """The cells that are not empty: their numbers and what they hold."""
+    return [[int(at), int(counts[at])] for at in np.flatnonzero(counts)]
+
+
+def _dense(cells: Any, size: int) -> Counts:
+    found = np.zeros(size, np.int64)
+    for at, count in cells:
+        if not 0 <= at < size:
+            raise ValueError(f"there is no cell {at}")
+        found[at] = _count(count)
+    return found
 
 
 def _left(now: int, before: int) -> int:

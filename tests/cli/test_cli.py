@@ -28,7 +28,8 @@ from tests.e2e.worker_process import WorkerProcess
 COMMANDS = ["broker", "topics", "topics create", "topics describe", "topics acls", "worker", "check",
             "replay", "alerts", "status", "demo", "state", "state show", "state reset", "state export",
             "state import", "relay", "alerts test", "reference",
-            "reference build", "reference take", "reference show", "reference compare"]  # fmt: skip
+            "reference build", "reference take", "reference show", "reference compare",
+            "reference estimate"]  # fmt: skip
 
 
 def streamer(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -56,6 +56,15 @@ def test_a_comparison_as_json_has_every_column_and_cell(files: tuple[Path, Path]
     assert sum(each["after"] for each in found["columns"][0]["cells"]) == pytest.approx(1)
 
 
+def test_an_estimate_stands_beside_what_labels_say(files: tuple[Path, Path]) -> None:
+    done = run("estimate", *map(str, files))
+    assert done.exit_code == 0
+    assert "│ accuracy" in done.output
+    found = orjson.loads(run("estimate", *map(str, files), "--json").output)
+    assert [each["name"] for each in found][:2] == ["accuracy", "precision"]
+    assert {(each["rows"], each["labelled"]) for each in found} == {(400, 400)}
+
+
 def test_less_is_shown_where_less_is_asked_for(files: tuple[Path, Path]) -> None:
     done = run("compare", *map(str, files), "--top", "2")
     assert "3 more columns: --top 5" in done.output

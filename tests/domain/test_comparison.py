@@ -32,7 +32,7 @@ def stretch(seed: int, spoil: Spoiler = lambda row, chance: None, rows: int = RO
         spoil(row, chance)
         profile.take(row)
         found.rows += 1
-        found.take_score(chance.betavariate(2, 5))
+        found.take_answer(chance.betavariate(2, 5), False)
         found.predictions.take(chance.choice(["0", "0", "1"]))
     found.take_features(profile)
     return found

@@ -24,7 +24,7 @@ def reference_of(features: list[dict[str, object]]) -> Reference:
     for row in features:
         found.rows += 1
         profile.take(dict(row))
-        found.take_score(chance.random())
+        found.take_answer(chance.random(), chance.random() < 0.5)
         found.predictions.take(str(chance.randrange(2)))
     found.take_features(profile)
     return found
@@ -102,7 +102,8 @@ def test_quantiles_of_small_whole_numbers_are_exact() -> None:
         {"features": {"x": {"bins": [[99999, 1]], "names": {}}}},
         {"features": {"x": {"bins": [[1]], "names": {}}}},
         {"features": []},
-        {"scores": [[-1, 2]]},
+        {"answers": [[-1, 2]]},
+        {"truths": [[0, -2]]},
         {"labels": None},
         {"judged": True},
     ],
