@@ -21,7 +21,7 @@ from streamer.adapters.commits import Pace
 from streamer.adapters.exposition import Exposition, ProcessorStats, RouterStats, serve
 from streamer.adapters.faust_app import build_app
 from streamer.adapters.health import Answer
-from streamer.adapters.heap import calm_the_collector, give_back, keep_the_heap_small
+from streamer.adapters.heap import calm_the_collector, keep_the_heap_small
 from streamer.adapters.kafka import admin_of, member_config, reader_config
 from streamer.adapters.ownership import Ownership
 from streamer.adapters.readers import Readers
@@ -79,7 +79,6 @@ class Worker:
             app = build_app(ownership, self.settings.group, self.settings.bootstrap, scratch)
             try:
                 await app.start()
-                ownership.tasks.spawn(give_back())
                 if router is not None:
                     router.start()
                 log.info("metrics on %s/metrics", server.url)

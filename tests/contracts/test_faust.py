@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from importlib.metadata import version
 from pathlib import Path
@@ -109,6 +110,17 @@ def test_the_agent_gets_every_run_once_and_in_order_whatever_their_offsets(tmp_p
         assert [id(run) for run in mine] == [id(run) for run in runs if run.partition == number]
     assert source.began
     assert source.ended
+
+
+def test_faust_keeps_nothing_of_a_run_that_was_processed(tmp_path: Path) -> None:
+    """Its books of acks are emptied by its own commits, which there are none of here: they would grow for ever."""
+    source = Source([Run(n % 2, n % 2, 1, []) for n in range(300)])
+    app = asyncio.run(run_app(source, lambda app: len(source.processed) == 300, tmp_path))
+    consumer = app.consumer
+    assert sum(map(len, consumer._acked_index.values())) == 0
+    assert sum(map(len, consumer._acked.values())) == 0
+    gc.collect()
+    assert len(consumer._unacked_messages) == 0
 
 
 def test_an_exception_in_the_agent_stops_the_app_and_is_not_acked_away(tmp_path: Path) -> None:
