@@ -113,7 +113,7 @@ def test_the_agent_gets_every_run_once_and_in_order_whatever_their_offsets(tmp_p
 
 
 def test_faust_keeps_nothing_of_a_run_that_was_processed(tmp_path: Path) -> None:
-    """Its books of acks are emptied by its own commits, which there are none of here: they would grow for ever."""
+    """Its own commits empty its books of acks; there are none here, and they would grow for ever."""
     source = Source([Run(n % 2, n % 2, 1, []) for n in range(300)])
     app = asyncio.run(run_app(source, lambda app: len(source.processed) == 300, tmp_path))
     consumer = app.consumer
