@@ -23,6 +23,7 @@ from tests.soak.traffic import Plan
 
 INTERRUPTED = 130
 SETTLED = 0.9  # of the first third
+LONGEST_WINDOW_SECONDS = 300.0  # of the objectives; lifetime aside, which has no end
 EXAMPLES = f"""
 examples:
   python -m tests.soak                   an hour at {WHOLE_RATE:,} events a second
@@ -34,10 +35,15 @@ build/soak.json, what Ctrl-C ended in build/soak-unfinished.json.
 
 
 def plan_for(minutes: float, rate: int, seed: int) -> Plan:
-    """Moods and delays that fit into the time: all that can be full is so after the first third."""
+    """Moods and delays that fit into the time: all that can be full is so after the first third.
+
+    Whoever comes last has a window of five minutes to fill by then.
+    """
     seconds = 60 * minutes
     delay = min(60.0, seconds / 6)
-    return Plan(rate, SETTLED * (delay + seconds / 3), min(480.0, seconds / 2), delay, seed)
+    # A trial is over before such a window is full.
+    window = LONGEST_WINDOW_SECONDS if seconds / 3 > 2 * LONGEST_WINDOW_SECONDS else 0.0
+    return Plan(rate, SETTLED * (delay + seconds / 3) - window, min(480.0, seconds / 2), delay, seed)
 
 
 def _options() -> argparse.ArgumentParser:

@@ -13,14 +13,16 @@ from pathlib import Path
 import orjson
 import pytest
 
+from streamer.config import parse_objectives
 from streamer.home import home
 from streamer.local import LocalKafka
 from tests.deadline import wait_until
-from tests.soak.__main__ import plan_for
+from tests.soak.__main__ import LONGEST_WINDOW_SECONDS, plan_for
 from tests.soak.judge import RATE_HELD, judge
 from tests.soak.report import HEADING, NONE, section
 from tests.soak.results import LATEST, MOST_ROWS, TRIAL, UNFINISHED, entry_of, file_for, save, thinned
 from tests.soak.run import Soak
+from tests.soak.stage import OBJECTIVES
 from tests.soak.test_judge import sound
 from tests.soak.traffic import PARTITIONS, Plan, Traffic
 
@@ -133,3 +135,13 @@ def test_traffic_comes_at_its_rate_with_labels_garbage_guests_and_rollouts() -> 
     assert len(traffic.garbage) == 8
     assert [*Traffic(plan).until(1.0, 0)] == [*Traffic(plan).until(1.0, 0)], "the same again"
     assert [*Traffic(replace(plan, seed=3)).until(1.0, 0)] != [*Traffic(plan).until(1.0, 0)]
+
+
+@pytest.mark.parametrize("minutes", [15.0, 20.0, 60.0, 180.0])
+def test_all_that_comes_has_filled_its_windows_before_growth_is_judged(minutes: float) -> None:
+    plan, third = plan_for(minutes, 20_000, 11), 60 * minutes / 3
+    [spec] = parse_objectives(OBJECTIVES).spec_for("model-0").windows[1:2]
+    assert (spec.kind, spec.size) == ("duration", 1000 * LONGEST_WINDOW_SECONDS)
+    if third > 2 * LONGEST_WINDOW_SECONDS:
+        assert plan.settled + LONGEST_WINDOW_SECONDS <= third + plan.delay
+    assert 0 < plan.settled < third + plan.delay
