@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamer import terminal
-from streamer.adapters.reference_file import ReferenceFileError, load, save
 from streamer.cli.log_options import (
     Features,
     LabelMapping,
@@ -23,11 +22,10 @@ from streamer.cli.log_options import (
     plan_of,
 )
 from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Group, Prefix, interruptible, settings_of
-from streamer.cli.reference_tables import as_json, change_tables, estimate_table, summary_lines
-from streamer.domain.comparison import compare
-from streamer.domain.estimate import NoCalibration, estimate
-from streamer.domain.reference import Reference
-from streamer.reference_log import build
+
+# What counts is imported where it is used: a command that counts nothing starts without NumPy.
+if TYPE_CHECKING:
+    from streamer.domain.reference import Reference
 
 
 def reference_build(
@@ -57,6 +55,8 @@ def reference_build(
         streamer reference build log.csv 2015.json --model jobs --map score=probability --where year=2015
         streamer reference build train.parquet train.json --model fraud --features amount,country
     """
+    from streamer.reference_log import build
+
     plan = plan_of(model, predictions, labels, model_version, mapping, label_mapping, features, limit)
     wanted = pairs_of(where, "--where")
     console = terminal.console(stderr=True)
@@ -98,6 +98,7 @@ def reference_take(
         streamer reference take tuesday.json --model churn --since monday.json
     """
     from streamer.adapters.deployment import look_at
+    from streamer.adapters.reference_file import ReferenceFileError, load
     from streamer.adapters.reference_state import taken
 
     settings = settings_of(config, bootstrap=bootstrap, group=group, topic_prefix=topic_prefix)
@@ -123,6 +124,9 @@ def reference_show(
 
         streamer reference show 2015.json
     """
+    from streamer.adapters.reference_file import load
+    from streamer.cli.reference_tables import summary_lines
+
     found = load(file)
     out = terminal.console()
     if json:
@@ -146,6 +150,10 @@ def reference_compare(
         streamer reference compare 2015.json 2018.json
         streamer reference compare train.json lately.json --json
     """
+    from streamer.adapters.reference_file import ReferenceFileError, load
+    from streamer.cli.reference_tables import as_json, change_tables
+    from streamer.domain.comparison import compare
+
     before, after = load(reference), load(current)
     try:
         changes = compare(before, after)
@@ -173,6 +181,10 @@ def reference_estimate(
 
         streamer reference estimate 2015.json 2018.json
     """
+    from streamer.adapters.reference_file import ReferenceFileError, load
+    from streamer.cli.reference_tables import estimate_table
+    from streamer.domain.estimate import NoCalibration, estimate
+
     before, after = load(reference), load(current)
     try:
         found = estimate(before, after)
@@ -187,6 +199,8 @@ def reference_estimate(
 
 
 def _wrote(out: Path, found: Reference) -> None:
+    from streamer.adapters.reference_file import save
+
     size = save(found, out)
     terminal.console(stderr=True).print(
         f"wrote {terminal.clean(out)}: {found.rows:,} rows, {size / 1000:,.0f} kB", markup=False
