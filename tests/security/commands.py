@@ -26,6 +26,7 @@ TABLE: dict[str, tuple[Role, list[str]]] = {
     "alerts": (Role.VIEWER, []),
     "status": (Role.VIEWER, []),
     "state show": (Role.VIEWER, []),
+    "reference take": (Role.VIEWER, ["NEW", "--model", MODEL]),
     "state export": (Role.VIEWER, ["NEW"]),
     "state reset": (Role.OPERATOR, ["--model", MODEL, "--yes"]),
     "state import": (Role.OPERATOR, ["NEW", "--replace", "--yes"]),
