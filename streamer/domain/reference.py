@@ -26,7 +26,6 @@ from streamer.domain.bins import (
 from streamer.domain.profile import MAX_CATEGORIES, OTHER, Profile
 
 Counts = NDArray[np.int64]
-OUTPUTS = ("score", "prediction", "label")
 
 
 @dataclass(slots=True)
