@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def ask(to: HttpServer, words: bytes) -> bytes:
     """Everything that comes back until the other side closes."""
     with connect(to) as connection:
         connection.sendall(words)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the server may have closed it before all of it was said
+            connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
