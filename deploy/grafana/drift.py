@@ -78,6 +78,46 @@ def drift() -> Dashboard:
                 width=p.WIDTH,
             )
         )
+        .with_row(Row("Data against its reference"))
+        .with_panel(
+            p.lines(
+                "Distance from the reference",
+                [
+                    (
+                        f"max by (version, column) (model_data_distance{{{p.VERSION}}})",
+                        "{{column}} {{version}}",
+                    )
+                ],
+                about="Of each column, over the window of `drift: data`; empty without a `reference`.",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "What is wrong with the values",
+                [
+                    (
+                        f"max by (version, column) ({metric}{{{p.VERSION}}})",
+                        f"{{{{column}}}} {{{{version}}}} {words}",
+                    )
+                    for metric, words in (
+                        ("model_data_missing_ratio", "missing"),
+                        ("model_data_unseen_ratio", "never seen"),
+                        ("model_data_out_of_range_ratio", "out of range"),
+                    )
+                ],
+                "percentunit",
+                about="Shares of the rows, or of the values, of the same window.",
+            )
+        )
+        .with_panel(
+            p.rows(
+                "Rows behind the reference",
+                [("rows", f"max by (version, signal) (model_reference_rows{{{p.VERSION}}})")],
+                {},
+                units={"rows": "none"},
+                width=p.WIDTH,
+            )
+        )
         .with_row(Row("Features"))
         .with_panel(
             p.lines(

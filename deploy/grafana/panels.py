@@ -46,7 +46,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="$source")
 JOB = 'job=~"$job"'
 MODEL = f'{JOB},model=~"$model"'
 VERSION = f'{MODEL},version=~"$version"'
-DRIFT = 'signal=~"error|score|feature:.*"'
+DRIFT = 'signal=~"error|score|feature:.*|data|label"'
 WINDOW = f'{VERSION},window=~"$window"'
 RATE = "[$__rate_interval]"
 GREEN, ORANGE, RED = "green", "orange", "red"

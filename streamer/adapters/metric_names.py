@@ -8,6 +8,7 @@ from typing import Literal
 VERSION = ("model", "version")
 WINDOW = (*VERSION, "window")
 FEATURE = (*VERSION, "feature")
+COLUMN = (*VERSION, "column")
 PARTITION = ("partition",)
 
 
@@ -84,6 +85,19 @@ MODEL: dict[str, Family] = {
     ),
     "model_feature_missing_total": Family("counter", "Predictions in which the feature was null.", FEATURE),
     "model_feature_median": Family("gauge", "Median of the feature, to within an eighth.", FEATURE),
+    "model_reference_rows": Family(
+        "gauge",
+        "Rows behind the reference: of predictions (data) and of labels (label).",
+        (*VERSION, "signal"),
+    ),
+    "model_data_distance": Family(
+        "gauge", "Distance of a column from its reference, over the window of `drift: data`.", COLUMN
+    ),
+    "model_data_missing_ratio": Family("gauge", "Share of its rows without a value of the feature.", COLUMN),
+    "model_data_unseen_ratio": Family("gauge", "Share of values that the reference never had.", COLUMN),
+    "model_data_out_of_range_ratio": Family(
+        "gauge", "Share of values outside the range of the reference.", COLUMN
+    ),
 }
 
 PROCESSOR: dict[str, Family] = {

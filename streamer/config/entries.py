@@ -17,6 +17,9 @@ from streamer.config.durations import parse_duration
 from streamer.domain.objectives import LIFETIME, WindowSpec
 
 MOST_WINDOW_ROWS = 10_000_000
+LEAST_REFERENCE, MOST_REFERENCE = 100, 1_000_000_000
+LEAST_DATA_WINDOW = 100
+_REFERENCES = "`first 10000`, `previous 7d`, a FILE.json of `streamer reference build`, or `off`"
 DETECTORS = ("adwin", "page_hinkley")
 _WINDOW = re.compile(r"last\s+(.+)")
 _ROWS = re.compile(r"(\d+)\s+(labels|predictions|values)")
@@ -91,12 +94,48 @@ def _field_path(value: Any) -> tuple[str, ...]:
     return tuple(value.split("."))
 
 
+def _reference(value: Any) -> tuple[str, int, str] | Literal["off"]:
+    """(kind, rows or ms, path of a file)"""
+    if value == "off" or value is False:
+        return "off"
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{value!r} is no reference: {_REFERENCES}")
+    kind, _, size = value.strip().partition(" ")
+    if kind == "previous" and size:
+        return "previous", parse_duration(size.strip()), ""
+    if kind == "first":
+        if not size.strip().isdigit() or not LEAST_REFERENCE <= int(size) <= MOST_REFERENCE:
+            raise ValueError(
+                f"`first N` takes {LEAST_REFERENCE} to {MOST_REFERENCE:,} predictions, not {size!r}"
+            )
+        return "first", int(size), ""
+    if not value.endswith(".json"):
+        raise ValueError(f"{value!r} is no reference: {_REFERENCES}")
+    return "given", 0, value
+
+
+def _predictions(value: Any) -> int:
+    """The rows of a window of predictions."""
+    window = _window(value)
+    if window.kind != "last" or not LEAST_DATA_WINDOW <= window.size <= MOST_WINDOW_ROWS:
+        raise ValueError(
+            f"{value!r}: columns are compared over at least `last {LEAST_DATA_WINDOW}` predictions"
+        )
+    return window.size
+
+
 _TEXT = {"type": "string"}
 Duration = Annotated[int, PlainValidator(parse_duration), WithJsonSchema(_TEXT)]
 Window = Annotated[WindowSpec, PlainValidator(_window), WithJsonSchema(_TEXT)]
 Amount = Annotated[float | str, PlainValidator(_amount), WithJsonSchema({"type": ["number", "string"]})]
 Hold = Annotated[tuple[int, str, int], PlainValidator(_rows_or_time), WithJsonSchema(_TEXT)]
 Quiet = Annotated[int, PlainValidator(_quiet), WithJsonSchema(_TEXT)]
+ReferenceText = Annotated[
+    tuple[str, int, str] | Literal["off"],
+    PlainValidator(_reference),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"enum": ["off", False]}]}),
+]
+PredictionWindow = Annotated[int, PlainValidator(_predictions), WithJsonSchema(_TEXT)]
 FieldPath = Annotated[tuple[str, ...], PlainValidator(_field_path), WithJsonSchema(_TEXT)]
 Value = Annotated[
     str | int | float | bool,
@@ -212,11 +251,23 @@ class DriftEntry(Strict):
 Drift = Annotated[DriftEntry, BeforeValidator(_as_drift, json_schema_input_type=list[Detector] | DriftEntry)]
 
 
+class DataEntry(Strict):
+    """How columns are held against the model's ``reference``."""
+
+    window: PredictionWindow = 2000
+    distance: Literal["psi", "jensen_shannon", "total_variation", "wasserstein"] = "psi"
+    max: float | None = Field(None, gt=0)
+    features: list[str] | None = Field(None, min_length=1)
+    severity: str | None = None
+    runbook: str | None = None
+
+
 class DriftBlock(Strict):
     """Which signals are watched, by which detectors."""
 
     error: Drift | None = None
     score: Drift | None = None
+    data: DataEntry | None = None
     features: dict[str, Drift] = Field(default_factory=dict)
 
 
@@ -268,6 +319,7 @@ class ModelEntry(Strict):
     alert_feature_values: bool | None = None
     objectives: dict[str, ObjectiveEntry] | None = None
     drift: DriftBlock | None = None
+    reference: ReferenceText | None = None
     severity: str | None = None
     runbook: str | None = None
     min_samples: int | None = Field(None, ge=1)
@@ -322,6 +374,8 @@ def entry_at(path: tuple[int | str, ...]) -> type[BaseModel]:
             return ObjectiveEntry
         case (*_, "drift"):
             return DriftBlock
+        case (*_, "drift", "data"):
+            return DataEntry
         case (*_, "adwin"):
             return AdwinEntry
         case (*_, "page_hinkley"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ def load_objectives(path: Path | None) -> Objectives:
         raise ObjectivesError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from None
     except UnicodeDecodeError as error:
         raise ObjectivesError([Problem("", f"is not UTF-8 text: {error}")], str(path)) from None
-    return parse_objectives(text, str(path))
+    return parse_objectives(text, str(path), path.parent)
 
 
-def parse_objectives(text: str, name: str = "objectives") -> Objectives:
-    """As ``load_objectives``, from text; ``name`` is what errors call it."""
+def parse_objectives(text: str, name: str = "objectives", folder: Path = Path()) -> Objectives:
+    """As ``load_objectives``, from text; ``name`` is what errors call it, references are in ``folder``."""
     try:
         content = parse_yaml(text)
     except YamlError as error:
@@ -45,10 +46,22 @@ def parse_objectives(text: str, name: str = "objectives") -> Objectives:
     if not isinstance(content, dict):
         raise ObjectivesError([Problem("", "an objectives file is a mapping with `models:`")], name)
     file, problems = _validate(_text_keys(content))
-    objectives, more = build(file, {problem.path for problem in problems})
+    wrong = {problem.path for problem in problems}
+    objectives, more = build(file, wrong, lambda given: _load_reference(folder / given))
     if problems or more:
         raise ObjectivesError([*problems, *more], name)
     return objectives
+
+
+def _load_reference(path: Path) -> tuple[Any, str]:
+    """A reference and the digest of its file. Raises ValueError."""
+    # numpy comes with it: only whoever names a file waits.
+    from streamer.adapters import reference_file
+
+    try:
+        return reference_file.load(path), sha256(path.read_bytes()).hexdigest()[:16]
+    except reference_file.ReferenceFileError as error:
+        raise ValueError(str(error)) from None
 
 
 def objectives_schema() -> dict[str, Any]:

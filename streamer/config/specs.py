@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from streamer.config.durations import parse_duration
 from streamer.config.entries import (
+    DataEntry,
     DetectorEntry,
     DriftBlock,
     FieldsEntry,
@@ -30,12 +31,14 @@ from streamer.domain.objectives import (
     PREDICTION_SIGNALS,
     SCORES_OF_TASK,
     SILENCE,
+    DataDriftSpec,
     DetectorSpec,
     DriftSpec,
     FieldMap,
     Limits,
     ModelSpec,
     Objectives,
+    ReferenceSpec,
     ThresholdSpec,
     WindowSpec,
 )
@@ -57,15 +60,19 @@ _DURATIONS = {"latency_p50", "latency_p95", "latency_p99", SILENCE}
 _NOT_COUNTED = {SILENCE, "throughput"}  # min_samples means nothing to them
 _TOLD = 0.0  # stands for a limit that cannot be used; the problem is told, the spec thrown away
 
+FindReference = Callable[[str], tuple[Any, str]]
 Paths = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def build(file: ObjectivesFile, wrong: set[str]) -> tuple[Objectives, list[Problem]]:
+def build(
+    file: ObjectivesFile, wrong: set[str], references: FindReference
+) -> tuple[Objectives, list[Problem]]:
     """The specs, and what is wrong with the keys together; with problems the specs must not be used.
 
     ``wrong``: paths of what was cut out of the file; what follows from that is no mistake of its own.
+    ``references``: from the path of a reference, as written, to it and its digest; raises ValueError.
     """
-    builder = _Builder(wrong)
+    builder = _Builder(wrong, references)
     defaults = builder.model("", _Layers("defaults", file.defaults, ModelEntry()))
     models = {}
     for name, entry in file.models.items():
@@ -109,8 +116,8 @@ class _Layers:
 class _Builder:
     """Makes the spec of one model after the other and collects the problems."""
 
-    def __init__(self, wrong: set[str]) -> None:
-        self.wrong = wrong
+    def __init__(self, wrong: set[str], references: FindReference) -> None:
+        self.wrong, self.references = wrong, references
         self.problems: list[Problem] = []
 
     def _complain(self, path: str, message: str) -> None:
@@ -147,11 +154,38 @@ class _Builder:
         entries = get("objectives", {}).items()
         thresholds = (self._threshold(rule, entry, spec, layers) for rule, entry in entries)
         drift = get("drift")
+        reference = self._reference(layers)
+        asked = (
+            layers.path != "defaults" and layers.own.drift is not None and layers.own.drift.data is not None
+        )
+        if (
+            asked
+            and reference is None
+            and not {f"{layers.path}.reference", "defaults.reference"} & self.wrong
+        ):
+            about = "there is nothing to hold the data against: add `reference: first 10000` to the model"
+            self._complain(f"{layers.path}.drift.data", about)
         return replace(
             spec,
             thresholds=tuple(threshold for threshold in thresholds if threshold is not None),
             drift=DEFAULT_DRIFT if drift is None else tuple(_drift(drift, layers)),
+            reference=reference,
+            data_drift=_data_drift(None if drift is None else drift.data, layers),
         )
+
+    def _reference(self, layers: _Layers) -> ReferenceSpec | None:
+        found = layers.get("reference", "off")
+        if found == "off":
+            return None
+        kind, size, file = found
+        if kind != "given":
+            return ReferenceSpec(kind, size)
+        try:
+            profile, digest = self.references(file)
+        except ValueError as error:
+            self._complain(layers.where("reference"), str(error))
+            return None
+        return ReferenceSpec("given", profile.rows, digest, profile)
 
     def _check_model(self, spec: ModelSpec, layers: _Layers) -> None:
         both = _names(spec.positive) & _names(spec.negative)
@@ -358,6 +392,18 @@ def _drift(block: DriftBlock, layers: _Layers) -> Iterable[DriftSpec]:
                 entry.severity or layers.get("severity", DEFAULT_SEVERITY),
                 entry.runbook or layers.get("runbook"),
             )
+
+
+def _data_drift(entry: DataEntry | None, layers: _Layers) -> DataDriftSpec:
+    entry = DataEntry() if entry is None else entry
+    return DataDriftSpec(
+        entry.window,
+        entry.distance,
+        entry.max,
+        tuple(entry.features or ()),
+        entry.severity or layers.get("severity", DEFAULT_SEVERITY),
+        entry.runbook or layers.get("runbook"),
+    )
 
 
 def _detector(entry: DetectorEntry) -> DetectorSpec:

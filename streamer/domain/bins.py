@@ -79,7 +79,8 @@ _SCORE_EDGES = np.array(SCORE_EDGES)
 # -- codes of a labelled row -------------------------------------------------
 
 BINARY_CODES: int = 4 * SCORE_BINS
-MAX_CLASSES: int = 64
+CLASS_BITS: int = 6
+MAX_CLASSES: int = 1 << CLASS_BITS
 MULTICLASS_CODES: int = MAX_CLASSES * MAX_CLASSES
 
 

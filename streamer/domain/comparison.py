@@ -34,6 +34,7 @@ NAMES_TOLD = 3
 LARGEST_WHOLE = 16  # up to here every whole number has a bin of its own
 SAME_SHAPE = 0.15  # total variation up to which a scaled reference is the current column
 _CERTAIN = 3.0  # standard errors
+_BY_CHANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def _column(name: str, before: Column, after: Column, rows: tuple[int, int]) -> 
     labels, old, new = (list(part) for part in zip(*cells, ("missing", *missing), strict=True))
     moved = None
     if numeric and before.numbers and after.numbers:
-        moved = distances.wasserstein(before.bins, after.bins, _places())
+        moved = distances.wasserstein(before.bins, after.bins, number_places())
     shares = (missing[0] / rows[0], missing[1] / rows[1])
     return _change(
         name, labels, old, new, moved, shares, (_middle(before), _middle(after)),
@@ -120,8 +121,10 @@ def _score(before: NDArray[np.int64], after: NDArray[np.int64]) -> Change:
     moved = distances.wasserstein(before[:NO_SCORE], after[:NO_SCORE], SCORE_CENTERS[:NO_SCORE])
     shares = tuple(float(counts[NO_SCORE] / counts.sum()) for counts in (before, after))
     middles = tuple(_median(counts[:NO_SCORE], SCORE_CENTERS) for counts in (before, after))
+    rows = (int(before.sum()), int(after.sum()))
     return _change(
-        "score", labels, old, new, moved, (shares[0], shares[1]), (middles[0], middles[1]), ()
+        "score", labels, old, new, moved, (shares[0], shares[1]), (middles[0], middles[1]),
+        tuple(_missed((shares[0], shares[1]), rows)),
     )  # fmt: skip
 
 
@@ -199,7 +202,7 @@ def _ranges(counts: NDArray[np.int64], starts: NDArray[np.intp]) -> list[str]:
     return found
 
 
-def _places() -> NDArray[np.float64]:
+def number_places() -> NDArray[np.float64]:
     """A value that stands for each bin of numbers: the middle between its edges."""
     lows = np.array(FEATURE_LOWER_EDGES)
     lows[0] = 2 * lows[1]
@@ -232,13 +235,12 @@ def _findings(
     if not after.values:
         yield "it is gone"
         return
-    if missing[1] - missing[0] >= BURST and _certain(*missing, *rows):
-        yield f"missing in {missing[1]:.1%} of the rows, before in {missing[0]:.1%}"
+    yield from _missed(missing, rows)
     odd = (after.names.total() if numeric else after.numbers) / after.values
     odd_before = (before.names.total() if numeric else before.numbers) / before.values
-    if odd - odd_before >= NOTABLE:
+    if surely_more(odd_before, odd, before.values, after.values, NOTABLE):
         yield f"{odd:.1%} of the values are {'no numbers' if numeric else 'numbers'}, before {odd_before:.1%}"
-    if after.values >= FEW_ROWS and _kinds(after) == 1 < _kinds(before):
+    if stuck(before, after):
         yield f"it has only one value any more, {_told(_middle(after))}"
         return
     if not numeric:
@@ -251,11 +253,13 @@ def _findings(
             yield from _out_of_range(before, after)
 
 
+def _missed(missing: tuple[float, float], rows: tuple[int, int]) -> Iterator[str]:
+    if surely_more(*missing, *rows, BURST):
+        yield f"missing in {missing[1]:.1%} of the rows, before in {missing[0]:.1%}"
+
+
 def _never_seen(before: Column, after: Column) -> Iterator[str]:
-    # Once names are too many they are counted together, and nobody knows what was among them.
-    if before.names[OTHER]:
-        return
-    new = {name: count for name, count in after.names.items() if name not in before.names}
+    new = new_names(before, after)
     share = sum(new.values()) / after.values
     if share >= NOTABLE:
         first = sorted(new, key=lambda name: (-new[name], name))[:NAMES_TOLD]
@@ -263,14 +267,46 @@ def _never_seen(before: Column, after: Column) -> Iterator[str]:
         yield f"{share:.1%} of the values were never seen before: {', '.join(first)}{more}"
 
 
+def new_names(before: Column, after: Column) -> dict[str, int]:
+    """Names that were never seen, and now more often than chance explains; with their counts."""
+    # Once names are too many they are counted together, and nobody knows what was among them.
+    if before.names[OTHER]:
+        return {}
+    return {
+        name: count
+        for name, count in after.names.items()
+        if name not in before.names and surely_new(count, before.values, after.values)
+    }
+
+
 def _out_of_range(before: Column, after: Column) -> Iterator[str]:
+    below, above = beyond_range(before, after)
     seen = np.flatnonzero(before.bins)
-    low, high = int(seen[0]), int(seen[-1])
-    below, above = int(after.bins[:low].sum()), int(after.bins[high + 1 :].sum())
-    least, most = (_told(float(FEATURE_INNER_EDGES[at])) for at in (low, high))
+    least, most = (_told(float(FEATURE_INNER_EDGES[at])) for at in (seen[0], seen[-1]))
     for count, words in ((below, f"below {least}"), (above, f"above {most}")):
-        if count / after.values >= NOTABLE:
+        if out_of_range(count, before, after):
             yield f"{count / after.values:.1%} of the values are {words}, before none"
+
+
+def beyond_range(before: Column, after: Column) -> tuple[int, int]:
+    """How many numbers are below and above all that there were."""
+    seen = np.flatnonzero(before.bins)
+    return int(after.bins[: seen[0]].sum()), int(after.bins[seen[-1] + 1 :].sum())
+
+
+def out_of_range(count: int, before: Column, after: Column) -> bool:
+    """Are so many numbers on one side of the range worth a word?"""
+    return count / after.values >= NOTABLE and surely_new(count, before.values, after.values)
+
+
+def surely_new(count: int, rows_before: int, rows_after: int) -> bool:
+    """Is it no chance that so many rows of a kind are all among the later ones?
+
+    If nothing had changed, each of them would be of the later ones with the
+    probability of their share of all rows: the largest values of two samples of
+    one distribution, for example, fall on either of them like that.
+    """
+    return count * math.log(rows_after / (rows_before + rows_after)) < math.log(_BY_CHANCE)
 
 
 def _factor(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | None:
@@ -281,7 +317,7 @@ def _factor(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | None
         return None
     found: list[tuple[float, float]] = []
     filled = np.flatnonzero(before)
-    places = _places()[filled]
+    places = number_places()[filled]
     for factor in (scale for each in FACTORS for scale in (float(each), 1.0 / each)):
         scaled = np.bincount(feature_bins(places * factor), before[filled], FEATURE_BINS)
         groups = distances.equal_groups(scaled.astype(np.int64))
@@ -291,16 +327,25 @@ def _factor(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | None
     return factor if left <= SAME_SHAPE else None
 
 
+def stuck(before: Column, after: Column) -> bool:
+    """Has it one value any more, of several that it had, and is that no chance?"""
+    if after.values < FEW_ROWS or _kinds(after) != 1 or _kinds(before) <= 1:
+        return False
+    same = before.names[next(iter(after.names))] if after.names else int(before.bins[np.argmax(after.bins)])
+    # A flag that is set in one row of a thousand may well be unset in the next two thousand.
+    return not same or after.values * math.log(same / before.values) < math.log(_BY_CHANCE)
+
+
 def _kinds(column: Column) -> int:
     """How many different values it has, as far as can be told."""
     return int(np.count_nonzero(column.bins)) + len(column.names)
 
 
-def _certain(before: float, after: float, rows_before: int, rows_after: int) -> bool:
-    """Is the difference of two shares beyond what chance makes of so many rows?"""
+def surely_more(before: float, after: float, rows_before: int, rows_after: int, least: float) -> bool:
+    """Is a share larger than it was by at least ``least``, and beyond what chance makes of so many rows?"""
     together = (before * rows_before + after * rows_after) / (rows_before + rows_after)
     error = math.sqrt(together * (1 - together) * (1 / rows_before + 1 / rows_after))
-    return after - before > _CERTAIN * error
+    return after - before >= max(least, _CERTAIN * error)
 
 
 def _told(value: Any) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from streamer.domain.alerts import State, Transition
-from streamer.domain.bins import NO_SCORE, SCORE_EDGES
+from streamer.domain.bins import CLASS_BITS, NO_SCORE, SCORE_EDGES
 from streamer.domain.classes import Classes, canonical
 from streamer.domain.events import (
     MAX_ID,
@@ -29,7 +29,7 @@ from streamer.domain.join import EXPIRED, TIME_MASK
 from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Room, Task
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
 from streamer.domain.scores import Estimate
-from streamer.domain.version import CLASS_BITS, VersionMonitor, number_bits
+from streamer.domain.version import VersionMonitor, number_bits
 
 MAX_VERSION = 100
 MAX_NUMBER = 1e100
@@ -176,7 +176,7 @@ class ModelMonitor:
                 version.profile.take(features)
             if not version.feature_watches:
                 features = None
-        version.made.append((version.prediction_time, score, latency, features))
+        version.made.append((version.prediction_time, score, latency, features, payload))
         told = None if count % version.every else version.evaluate_traffic(now)
         if now != table.now:
             table.begin(now)

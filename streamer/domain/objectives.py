@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 Task = Literal["binary", "multiclass", "regression"]
 Severity = str
@@ -148,6 +148,52 @@ class DriftSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceSpec:
+    """What a version's traffic is held against.
+
+    ``first``: its first ``size`` predictions (and labels). ``previous``: those
+    of the ``size`` milliseconds of event time before the window that is judged.
+    ``given``: ``profile``, a ``Reference`` that was built before, whose digest
+    is ``name``.
+    """
+
+    kind: Literal["first", "previous", "given"]
+    size: int = 0
+    name: str = ""
+    profile: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DataDriftSpec:
+    """How the last ``rows`` predictions (and labels) are held against the reference.
+
+    ``distance``: the one that decides. ``maximum``: up to where it is no
+    drift, None for what is usual for that distance. ``features``: those that
+    are watched, empty for all. One rule is one incident, however many columns
+    have changed.
+    """
+
+    rows: int = 2000
+    distance: Literal["psi", "jensen_shannon", "total_variation", "wasserstein"] = "psi"
+    maximum: float | None = None
+    features: tuple[str, ...] = ()
+    severity: Severity = "ticket"
+    runbook: str | None = None
+
+    @property
+    def limit(self) -> float:
+        return USUAL_LIMITS[self.distance] if self.maximum is None else self.maximum
+
+
+USUAL_LIMITS: Mapping[str, float] = {
+    "psi": 0.2,
+    "jensen_shannon": 0.2,
+    "total_variation": 0.15,
+    "wasserstein": 0.25,
+}
+
+
+@dataclass(frozen=True, slots=True)
 class FieldMap:
     """Where the fields of a foreign log lie: our name → path of keys."""
 
@@ -170,8 +216,9 @@ class ModelSpec:
     the raw values of the two classes of a binary model; empty ``negative``
     means the usual ones (0, false, "no", "false"). ``classes``: the closed
     list of a multiclass model's classes, empty for "as they come, at most
-    64". ``on_expiry``: a prediction without a label within ``label_wait_ms``
-    is dropped, or counts as a negative.
+    64". ``reference`` None: no column is held against anything. ``on_expiry``:
+    a prediction without a label within ``label_wait_ms`` is dropped, or counts
+    as a negative.
     """
 
     model: str
@@ -182,6 +229,8 @@ class ModelSpec:
     windows: tuple[WindowSpec, ...] = DEFAULT_WINDOWS
     thresholds: tuple[ThresholdSpec, ...] = ()
     drift: tuple[DriftSpec, ...] = DEFAULT_DRIFT
+    reference: ReferenceSpec | None = None
+    data_drift: DataDriftSpec = DataDriftSpec()
     label_wait_ms: int = 7 * DAY_MS
     park_ms: int = 10 * MINUTE_MS
     dedupe_ms: int = 10 * MINUTE_MS

@@ -264,6 +264,8 @@ class Partition:
         version = None if model is None else model.versions.get(key[2])
         if model is None or version is None or (kind == "labels" and model.former is not None):
             return False
+        if kind == "data":
+            return any(str(key[3]) in data.block_names for data in version.data.values())
         return window in (version.windows if kind == "labels" else version.traffic)
 
     def _forget(self, model: ModelMonitor, version: VersionMonitor, second: int) -> None:

@@ -146,6 +146,16 @@ class Profile:
         counts = self.categories.setdefault(name, Counter())
         counts[text if text in counts or len(counts) < MAX_CATEGORIES else OTHER] += 1
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The numeric features, in the order in which they came."""
+        return self._names
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """Their counts one behind the other, ``FEATURE_BINS`` each; as of the last ``flush``."""
+        return self._table
+
     def median(self, name: str) -> float | None:
         """The lower edge of the bin that holds the median, None without values; as of the last ``flush``."""
         counts = self.numeric[name]

@@ -142,6 +142,7 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
         *_firing(who, version.rules),
         *_windows(who, version),
         *_features(who, version),
+        *_data(who, version),
     ]
     coverage = version.coverage(None)
     if coverage is not None:
@@ -215,6 +216,19 @@ def _features(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]
         value = profile.median(name)
         if value is not None and np.isfinite(value):
             yield Sample("model_feature_median", (*who, name), value)
+
+
+def _data(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    """Columns held against the reference; the most distant ones where there are too many."""
+    for signal, watch in version.data.items():
+        yield Sample("model_reference_rows", (*who, signal), watch.reference_rows)
+        ranked = sorted(watch.measured, key=lambda each: (-each.distance, each.column))
+        for each in ranked[:MAX_FEATURES_READ]:
+            yield Sample("model_data_distance", (*who, each.column), each.distance)
+            if each.column.startswith("feature:"):
+                yield Sample("model_data_missing_ratio", (*who, each.column), each.missing)
+                yield Sample("model_data_unseen_ratio", (*who, each.column), each.unseen)
+                yield Sample("model_data_out_of_range_ratio", (*who, each.column), each.out_of_range)
 
 
 def _histograms(who: tuple[str, str], version: VersionMonitor) -> Iterator[Histogram]:

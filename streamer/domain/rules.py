@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 from streamer.domain.alerts import Incident, Resolution, Rule, State, Transition
+from streamer.domain.comparison import Change
 from streamer.domain.drift import Detection
 from streamer.domain.objectives import (
     HOUR_MS,
     LABEL_SIGNALS,
     PREDICTION_SIGNALS,
     SILENCE,
+    DataDriftSpec,
     DriftSpec,
     ThresholdSpec,
     duration_text,
 )
 from streamer.domain.scores import Estimate
+from streamer.domain.yardstick import Measured
 
 Moved = Literal["labels", "predictions", "settled"]
 """Which rows move a rule's figure: labelled ones, predictions, or those that wait no more."""
 
 _UP_TO_ONE = frozenset(("accuracy", "precision", "recall", "f1", "auc_roc", "label_coverage", "r2"))
 _WORSE_BY = 0.05
+_CALM = 0.75  # of the limit: so far below it all distances have to be before an incident ends
 
 
 def default_margin(spec: ThresholdSpec) -> float:
@@ -209,7 +213,83 @@ class DriftRule:
         )
 
 
-AnyRule = ThresholdRule | DriftRule
+class DataRule:
+    """Turns what was measured of a version's columns into one incident, however many have changed.
+
+    It fires with the first column that has changed, tells of each one that follows and once more when
+    it got twice as bad, and resolves when none is changed and all distances are well below the limit.
+    ``told``: the columns that people were told of, and since which event time (ms) each has changed.
+    """
+
+    def __init__(self, spec: DataDriftSpec, model: str, version: str, signal: str) -> None:
+        self.spec = spec
+        self.incident = Incident()
+        self.told: dict[str, int] = {}
+        self.counts: Moved = "labels" if signal == "label" else "predictions"
+        self.rule = Rule(
+            model,
+            version,
+            f"drift.{signal}",
+            "data_drift",
+            signal,
+            spec.severity,
+            spec.runbook,
+            window=f"last {spec.rows}",
+            threshold=spec.limit,
+            direction="above",
+        )
+
+    def evaluate(
+        self, measured: Sequence[Measured], rows: int, now: int, since: Callable[[str], int]
+    ) -> Transition | None:
+        """Judge the columns of a full window.
+
+        Args:
+            measured: the columns.
+            rows: how many rows the version has had in all.
+            now: record time in ms.
+            since: answers from which event time on a column has changed; asked only where it has.
+
+        Returns:
+            What has to be told, its summary not finished: ``describe`` does that.
+        """
+        incident, limit = self.incident, self.spec.limit
+        moved = [each.column for each in measured if each.beyond(limit)]
+        value = max((each.distance for each in measured), default=0.0)
+        if incident.state is not State.FIRING:
+            if not moved:
+                return None
+            self.told = {column: since(column) for column in moved}
+            incident.since_rows = rows
+            return incident.fire(self.rule, now, value, "")
+        if not moved:
+            if value > _CALM * limit:
+                return None
+            self.told = {}
+            text = f"the {self.rule.signal} of {_who(self.rule)} is like its reference again"
+            return incident.resolve(self.rule, now, value, text, Resolution.RECOVERED)
+        new = [column for column in moved if column not in self.told]
+        worse = value >= 2 * max(incident.told or 0.0, limit) and rows - incident.since_rows >= self.spec.rows
+        if not new and not worse:
+            return None
+        self.told |= {column: since(column) for column in new}
+        incident.since_rows = rows
+        return incident.update(self.rule, now, value, "further: " if new else "worse: ")
+
+    def describe(self, told: Transition, changes: Sequence[Change], measured: Sequence[Measured]) -> None:
+        """Say what has changed, the most changed column first."""
+        moved = {each.column for each in measured if each.beyond(self.spec.limit)}
+        first, *rest = [change for change in changes if change.column in moved]
+        what = first.findings[0] if first.findings else "its distribution has moved"
+        more = f", and {len(rest)} more" if rest else ""
+        apart = next(each.distance for each in measured if each.column == first.column)
+        told.summary += (
+            f"{first.column} of {_who(self.rule)}: {what}"
+            f" ({self.spec.distance} {apart:.3g}, limit {self.spec.limit:g}){more}"
+        )
+
+
+AnyRule = ThresholdRule | DriftRule | DataRule
 
 
 def _who(rule: Rule) -> str:

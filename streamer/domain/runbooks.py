@@ -6,7 +6,7 @@ import re
 
 # deploy/prometheus/rules/models.yml has the same, so that routes, inhibitions and runbooks are the same.
 NAMES = {
-    r"error|score|feature:.*": "ModelDrift",
+    r"error|score|feature:.*|data|label": "ModelDrift",
     r"silence": "ModelSilent",
     r"latency_p(50|95|99)": "ModelSlow",
     r"throughput": "ModelThroughputOff",

@@ -21,11 +21,13 @@ from streamer.domain import latency, moments, scores
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import (
     BINARY_CODES,
+    CLASS_BITS,
     LATENCY_BINS,
     MULTICLASS_CODES,
     latency_bins,
 )
 from streamer.domain.classes import Classes
+from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
 from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
 from streamer.domain.moment_windows import build_moment_window
@@ -61,7 +63,6 @@ MAX_VALUES_TOLD = 20
 LARGEST_FEATURE = 1e300
 LAG_BOUNDS_S = (1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
 _LAG_BOUNDS_MS = np.array(LAG_BOUNDS_S) * 1000
-CLASS_BITS = 6
 PAYLOAD_BITS: Mapping[str, int] = {"binary": 16, "multiclass": 16, "regression": 64}
 _NUMBERS = (float, int)
 _LOW_64_BITS = (1 << 64) - 1
@@ -88,6 +89,7 @@ class VersionMonitor:
         "_watched",
         "accepted",
         "classes",
+        "data",
         "detections",
         "drift_rules",
         "duplicates",
@@ -159,12 +161,17 @@ class VersionMonitor:
             for d in spec.drift
             if d.signal.startswith("feature:")
         }
+        self.data: dict[str, DataWatch] = data_watches(spec, version)
         self._label_windows = list(self.windows.values())
         self._traffic_windows = list(self.traffic.values())
-        self.rules: tuple[AnyRule, ...] = (*self.thresholds, *self.drift_rules.values())
-        # Not counted yet. Of a prediction: time (running maximum), score, latency, watched features; of a
-        # labelled row: what the join kept, the label, label time (running maximum), label time.
-        self.made: list[tuple[int, float | None, float | None, dict[str, Any] | None]] = []
+        self.rules: tuple[AnyRule, ...] = (
+            *self.thresholds,
+            *self.drift_rules.values(),
+            *(each.rule for each in self.data.values()),
+        )
+        # Not counted yet. Of a prediction: time (running maximum), score, latency, watched features, what the
+        # join keeps of it; of a labelled row: that, the label, label time (running maximum), label time.
+        self.made: list[tuple[int, float | None, float | None, dict[str, Any] | None, int]] = []
         self.rows: list[tuple[int, Any, int, int]] = []
         self._watched = 0  # so many of ``made`` the detectors have seen
         self._alarms: dict[str, list[Detection]] = {}  # found, to be told at the next evaluation
@@ -221,16 +228,18 @@ class VersionMonitor:
         self.lag_sum_ms += int(np.maximum(lags, 0).sum())
         if self.error_watch is not None:
             self._note_alarms("error", self.error_watch.feed(losses))
+        if "label" in self.data:
+            self.data["label"].take_labels(self.task, actual)
 
     def _watch_predictions(self) -> None:
         """Predictions: into the detectors of the score and of features."""
         new = self.made[self._watched :] if self._watched else self.made
         self._watched = len(self.made)
         if self.score_watch is not None:
-            found = [score for _, score, _, _ in new if score is not None]
+            found = [score for _, score, _, _, _ in new if score is not None]
             self._note_alarms("score", self.score_watch.feed(found))
         for name, watch in self.feature_watches.items():
-            values: list[Any] = [features.get(name) for _, _, _, features in new if features is not None]
+            values: list[Any] = [features.get(name) for _, _, _, features, _ in new if features is not None]
             numbers = [float(x) for x in values if type(x) in _NUMBERS and abs(x) < LARGEST_FEATURE]
             self._note_alarms(f"feature:{name}", watch.feed(numbers))
 
@@ -238,8 +247,10 @@ class VersionMonitor:
         """Predictions: into the windows of traffic."""
         if not self.made:
             return
-        times, _, latencies, _ = zip(*self.made, strict=True)
+        times, found, latencies, _, payloads = zip(*self.made, strict=True)
         self.made, self._watched = [], 0
+        if "data" in self.data:
+            self.data["data"].take_predictions(self.task, payloads, found)
         codes = self._latency_codes(np.array(latencies, np.float64))
         for window in self._traffic_windows:
             window.extend(codes, times)
@@ -265,18 +276,23 @@ class VersionMonitor:
         self._count_labels()
         self.last_label, self._judged_labels = now, self.joined
         told = [] if self.error_watch is None else self._judge_drift("error", self.error_watch, now)
+        if "label" in self.data and not self.joined % self.every:
+            told += self._judge_data("label", self.joined, self.label_time, now)
         return told + self._judge_all("labels", self.joined, self.label_time, now)
 
     def evaluate_traffic(self, now: int) -> list[Transition]:
         """Hold latency and throughput against their limits, and end quiet incidents."""
         self._watch_predictions()
         # What no rule reads can wait until counting is worth the call.
-        if self._rules_of["predictions"] or len(self.made) >= TRAFFIC_ROWS:
+        look = "data" in self.data and not self.accepted % self.every
+        if self._rules_of["predictions"] or look or len(self.made) >= TRAFFIC_ROWS:
             self._count_predictions()
         self.last_prediction, self._judged_predictions = now, self.accepted
         told = []
         for signal, watch in self._prediction_watches():
             told += self._judge_drift(signal, watch, now)
+        if look:
+            told += self._judge_data("data", self.accepted, self.prediction_time, now)
         return told + self._judge_all("predictions", self.accepted, self.prediction_time, now)
 
     def evaluate_coverage(self, now: int) -> list[Transition]:
@@ -300,6 +316,18 @@ class VersionMonitor:
         if signal.startswith("feature:") and self.spec.alert_feature_values:
             told.evidence["recent_values"] = watch.recent[-MAX_VALUES_TOLD:]
         return [told]
+
+    def _judge_data(self, signal: str, rows: int, event_time: int, now: int) -> list[Transition]:
+        """Hold the columns against their reference, wherever a pane of rows is full."""
+        watch = self.data[signal]
+        return watch.judge(rows, event_time, now, self._profile_of(signal), self._class_names)
+
+    def _profile_of(self, signal: str) -> Profile | None:
+        return self.profile if signal == "data" else None
+
+    @property
+    def _class_names(self) -> Sequence[str] | None:
+        return None if self.classes is None else self.classes.names
 
     def _judge_all(self, counts: str, rows: int, event_time: int, now: int) -> list[Transition]:
         """Judge the thresholds that rows of this kind move; see ``ThresholdRule.evaluate``."""
@@ -445,7 +473,7 @@ class VersionMonitor:
                 key = f"{kind}/{name}"
                 heads[key], blocks[key] = window.snapshot()
         watches = {"error": self.error_watch, "score": self.score_watch}
-        head = {
+        head: dict[str, Any] = {
             "version": self.version,
             "counts": [self.accepted, self.joined, self.duplicates],
             "expired": self.expired,
@@ -463,6 +491,11 @@ class VersionMonitor:
             "detections": [[*key, count] for key, count in self.detections.items()],
             "alarms": {signal: [asdict(each) for each in found] for signal, found in self._alarms.items()},
         }
+        if self.data:
+            saved = {signal: data.snapshot() for signal, data in self.data.items()}
+            head["data"] = {signal: part for signal, (part, _) in saved.items()}
+            for _, changed in saved.values():
+                blocks |= changed
         self._saved = self._mark()
         return head, blocks
 
@@ -505,6 +538,7 @@ class VersionMonitor:
             if signal in self.drift_rules and not (task_changed and signal in ("error", "score")):
                 self._alarms[signal] = [Detection(**each) for each in found]
         orphans = restore_rules(self.rules, head["rules"])
+        self._restore_data({} if task_changed else head.get("data", {}), blocks)
         if task_changed:
             for signal in ("error", "score"):
                 if signal in self.drift_rules:
@@ -512,6 +546,13 @@ class VersionMonitor:
         if not orphans and not task_changed:
             self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
+
+    def _restore_data(self, heads: Mapping[str, Any], blocks: Mapping[str, Mapping[int, Any]]) -> None:
+        at = {"data": (self.accepted, self.prediction_time), "label": (self.joined, self.label_time)}
+        for signal, data in self.data.items():
+            profile = self._profile_of(signal)
+            if not data.restore(heads.get(signal), blocks, profile, self._class_names):
+                data.begin(*at[signal], profile)  # the file has asked for it only now
 
     @staticmethod
     def _restore_windows(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import drift
 
+from streamer.adapters import reference_file
 from streamer.config import ObjectivesError, Problem, load_objectives, objectives_schema, parse_objectives
 from streamer.config.entries import (
     AdwinEntry,
@@ -28,7 +29,18 @@ from streamer.config.entries import (
     keys_of,
 )
 from streamer.domain.classes import OTHER
-from streamer.domain.objectives import LIFETIME, DetectorSpec, ModelSpec, Objectives, Room, WindowSpec
+from streamer.domain.objectives import (
+    DAY_MS,
+    LIFETIME,
+    DataDriftSpec,
+    DetectorSpec,
+    ModelSpec,
+    Objectives,
+    ReferenceSpec,
+    Room,
+    WindowSpec,
+)
+from streamer.domain.reference import Reference
 from streamer.domain.version import VersionMonitor
 
 ROOT = Path(__file__).parents[2]
@@ -289,6 +301,70 @@ def test_all_mistakes_are_told_at_once_and_none_hides_another() -> None:
         "models.b.objectives.accuracy.min",
         "modles",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "size"),
+    [("first 10000", "first", 10_000), ("previous 7d", "previous", 7 * DAY_MS)],
+)
+def test_a_reference_is_of_the_first_rows_or_of_those_before(text: str, kind: str, size: int) -> None:
+    found = model_of(f"{{reference: {text}}}")
+    assert found.reference == ReferenceSpec(kind, size)  # type: ignore[arg-type]
+    assert found.data_drift == DataDriftSpec()
+    assert model_of("{reference: off}").reference is None
+    assert model_of("{}").reference is None
+
+
+def test_how_data_is_compared() -> None:
+    drift = "{data: {window: last 500, distance: wasserstein, max: 0.4, features: [age], severity: page}}"
+    found = model_of(f"{{reference: first 500, drift: {drift}}}")
+    assert found.data_drift == DataDriftSpec(500, "wasserstein", 0.4, ("age",), "page")
+    assert found.drift == ()
+    inherited = parse_objectives(
+        f"defaults: {{drift: {drift}}}\nmodels: {{a: {{reference: previous 1h}}, b: {{}}}}"
+    )
+    assert inherited.models["a"].data_drift == found.data_drift
+    assert inherited.models["b"].reference is None  # what the defaults say of data is for those that have one
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "part"),
+    [
+        ("{reference: last 5}", "reference", "first 10000"),
+        ("{reference: first 5}", "reference", "100 to"),
+        ("{reference: previous soon}", "reference", "soon"),
+        ("{reference: first}", "reference", "100 to"),
+        ("{reference: 7}", "reference", "off"),
+        ("{drift: {data: {}}}", "drift.data", "reference: first 10000"),
+        ("{reference: first 100, drift: {data: {window: last 1h}}}", "drift.data.window", "last 100"),
+        ("{reference: first 100, drift: {data: {distance: psy}}}", "drift.data.distance", "did you mean psi"),
+        ("{reference: first 100, drift: {data: {max: 0}}}", "drift.data.max", "greater than 0"),
+        ("{reference: first 100, drift: {data: {maxx: 1}}}", "drift.data.maxx", "did you mean max"),
+        ("{reference: nowhere.json}", "reference", "streamer reference build"),
+    ],
+)
+def test_a_mistake_about_references_names_its_cure(text: str, path: str, part: str) -> None:
+    [problem] = problems_of(f"models: {{m: {text}}}")
+    assert problem.path == f"models.m.{path}"
+    assert part in problem.message
+
+
+def test_a_reference_of_a_file_lies_beside_the_objectives(tmp_path: Path) -> None:
+    reference = Reference("m", None, "march.csv", 40)
+    reference_file.save(reference, tmp_path / "march.json")
+    file = tmp_path / "objectives.yml"
+    file.write_text("models: {m: {reference: march.json}}")
+    found = load_objectives(file).models["m"].reference
+    assert found is not None
+    assert (found.kind, found.size, found.profile.made_of) == ("given", 40, "march.csv")
+    before = found.name
+    reference_file.save(Reference("m", None, "april.csv", 40), tmp_path / "march.json")
+    again = load_objectives(file).models["m"].reference
+    assert again is not None
+    assert again.name != before  # another reference under the old name: what was counted begins anew
+    (tmp_path / "march.json").write_text("{}")
+    with pytest.raises(ObjectivesError, match="no reference of streamer"):
+        load_objectives(file)
 
 
 def test_a_mistake_in_the_defaults_is_told_there_once_however_many_models_inherit_it() -> None:

@@ -10,6 +10,7 @@ import pytest
 from streamer.config import specs
 from streamer.config.entries import (
     AdwinEntry,
+    DataEntry,
     DriftBlock,
     DriftEntry,
     FieldsEntry,
@@ -25,6 +26,8 @@ from streamer.config.entries import (
 from streamer.domain.classes import OTHER
 from streamer.domain.objectives import (
     DEFAULT_WINDOWS,
+    USUAL_LIMITS,
+    DataDriftSpec,
     Limits,
     ModelSpec,
     duration_text,
@@ -36,14 +39,21 @@ MODEL, DRIFT = section(PAGE, "Of a model"), section(PAGE, "Drift")
 
 
 @pytest.mark.parametrize(
-    ("heading", "entry"), [("Of a model", ModelEntry), ("Objectives", ObjectiveEntry), ("Drift", DriftEntry)]
+    ("heading", "entry"),
+    [
+        ("Of a model", ModelEntry),
+        ("Objectives", ObjectiveEntry),
+        ("Drift", DriftEntry),
+        ("Data drift", DataEntry),
+    ],
 )
 def test_the_table_of_a_block_has_its_keys(heading: str, entry: Any) -> None:
     assert sorted(keys(section(PAGE, heading), "key")) == sorted(keys_of(entry))
 
 
 @pytest.mark.parametrize(
-    "entry", [ObjectivesFile, ModelEntry, ObjectiveEntry, LimitsEntry, DriftBlock, DriftEntry, FieldsEntry]
+    "entry",
+    [ObjectivesFile, ModelEntry, ObjectiveEntry, LimitsEntry, DriftBlock, DriftEntry, DataEntry, FieldsEntry],
 )
 def test_the_example_has_every_key_once_at_least(entry: Any) -> None:
     example = (ROOT / "docs" / "examples" / "objectives.yml").read_text()
@@ -99,6 +109,14 @@ def test_the_defaults_of_a_model_are_those_of_the_code() -> None:
     assert found["severity"].startswith(specs.DEFAULT_SEVERITY)
     assert found["min_samples"] == f"{specs.DEFAULT_SAMPLES}, {specs.DEFAULT_CONFIDENCE}"
     assert f"at most {OTHER}" in MODEL
+
+
+def test_the_defaults_of_data_drift_are_those_of_the_code() -> None:
+    found, spec = defaults(section(PAGE, "Data drift"), "key"), DataDriftSpec()
+    assert found["window"] == f"`last {spec.rows}`"
+    assert found["distance"] == spec.distance
+    assert found["max"].split("; ") == [str(limit) for limit in USUAL_LIMITS.values()]
+    assert list(USUAL_LIMITS) == quoted(section(PAGE, "Data drift").partition("| `distance` |")[2])[:4]
 
 
 def _number(text: str) -> float | str:

@@ -24,7 +24,9 @@ models:
     objectives:
       accuracy: {min: 0.80, window: last 500}
       latency_p95: {max: 200ms, window: last 500}
+    reference: first 1000
     drift:
+      data: {window: last 500}
       error: {detectors: [adwin, page_hinkley], quiet: 1500 labels}
       score: [adwin]
       features: {x: {detectors: [adwin, page_hinkley], quiet: 1500 values}}
@@ -37,7 +39,10 @@ models:
     task: regression
     windows: [last 500, last 20s]
     objectives: {mae: {max: 2.5, window: last 500}, r2: {min: 0.3, window: last 20s}}
-    drift: {error: {detectors: [adwin, page_hinkley], quiet: 1500 labels}}
+    reference: previous 3m
+    drift:
+      error: {detectors: [adwin, page_hinkley], quiet: 1500 labels}
+      data: {window: last 300, distance: total_variation}
   model-4:
     task: multiclass
     windows: [last 500, last 20s, lifetime]
