@@ -118,6 +118,26 @@ def drift() -> Dashboard:
                 width=p.WIDTH,
             )
         )
+        .with_row(Row("Before labels come"))
+        .with_panel(
+            p.lines(
+                "Estimated figures",
+                [
+                    (
+                        f"max by (version, score) (model_estimated_score{{{p.VERSION}}})",
+                        "{{score}} {{version}}",
+                    )
+                ],
+                about="What the scores say (CBPE, binary models with a reference); blind to concept drift.",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Estimated less actual accuracy",
+                [(f"max by (version) (model_estimate_error{{{p.VERSION}}})", "{{version}}")],
+                about="Of the last panes whose labels have come. Far from 0: what scores mean has changed.",
+            )
+        )
         .with_row(Row("Features"))
         .with_panel(
             p.lines(

@@ -85,6 +85,14 @@ MODEL: dict[str, Family] = {
     ),
     "model_feature_missing_total": Family("counter", "Predictions in which the feature was null.", FEATURE),
     "model_feature_median": Family("gauge", "Median of the feature, to within an eighth.", FEATURE),
+    "model_estimated_score": Family(
+        "gauge",
+        "What the score is before labels come, by the scores' confidence, over the window of `drift: data`.",
+        (*VERSION, "score"),
+    ),
+    "model_estimate_error": Family(
+        "gauge", "Estimated less actual accuracy of the last panes whose labels have come.", VERSION
+    ),
     "model_reference_rows": Family(
         "gauge",
         "Rows behind the reference: of predictions (data) and of labels (label).",

@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from streamer.domain.alerts import Transition
-from streamer.domain.bins import CLASS_BITS, MAX_CLASSES, NO_SCORE, feature_bins, score_bins
+from streamer.domain.bins import (
+    CLASS_BITS,
+    MAX_CLASSES,
+    NO_SCORE,
+    SCORE_BINS,
+    feature_bins,
+    score_bins,
+)
 from streamer.domain.comparison import Cell, Change, compare
 from streamer.domain.events import rfc3339
 from streamer.domain.objectives import ModelSpec, ReferenceSpec, Task, duration_text
@@ -44,6 +51,7 @@ BUCKETS = 28
 
 MOST_TOLD = 5
 MOST_CELLS = 12
+_PAYLOAD = 0xFFFF  # of what the join keeps of a classifier's prediction
 BINARY_NAMES = ("negative", "positive")
 _BASE, _FIXED = 0, 1
 
@@ -51,11 +59,12 @@ _BASE, _FIXED = 0, 1
 class DataWatch:
     """Columns of one version. ``signal``: ``data`` (features, score and prediction), or ``label``.
 
-    ``measured``: the columns of the last full window, empty before.
+    ``measured``: the columns of the last full window, empty before. ``closed``: the pane that the last
+    ``look`` has closed, if it did.
     """
 
     __slots__ = (
-        "_at", "_base", "_buckets", "_every", "_moved", "_since", "_yardstick", "cells", "drift",
+        "_at", "_base", "_buckets", "_every", "_moved", "_since", "_yardstick", "cells", "closed", "drift",
         "measured", "output", "panes", "reference", "rule", "signal", "spec",
     )  # fmt: skip
 
@@ -70,6 +79,7 @@ class DataWatch:
         self._at = self._since = 0  # rows then, and where the reference begins
         self._moved: set[int] = set()  # which marks the state does not hold
         self.measured: list[Measured] = []
+        self.closed: Stretch | None = None
         self._yardstick: Yardstick | None = None
 
     # -- counting ------------------------------------------------------------------------------
@@ -92,8 +102,11 @@ class DataWatch:
                 outputs = np.array(payloads, np.intp)
         np.add.at(self.cells, ANSWERS + outputs, 1)
 
-    def take_labels(self, task: Task, labels: Sequence[Any]) -> None:
-        """Count labels: class indices, or numbers."""
+    def take_labels(self, task: Task, payloads: Sequence[int], labels: Sequence[Any]) -> None:
+        """Count labels (class indices, or numbers), those of a binary model with the score's bin."""
+        if task == "binary":
+            bins = (np.array([each & _PAYLOAD for each in payloads], np.intp)) >> CLASS_BITS
+            np.add.at(self.cells, 2 * bins + np.array(labels, np.intp), 1)
         found = feature_bins(np.array(labels)) if task == "regression" else np.array(labels, np.intp)
         np.add.at(self.cells, ANSWERS + found, 1)
 
@@ -142,6 +155,7 @@ class DataWatch:
             profile: of the features, None for labels.
             classes: the names of the classes, None for numbers.
         """
+        self.closed = None
         if self.spec.kind == "first" and self.reference is None:
             if rows - self._since < self.spec.size:
                 return False
@@ -150,7 +164,8 @@ class DataWatch:
             return False
         if rows - self._at < self.pane_rows:
             return False
-        self.panes.append(self._cut(rows, time, profile))
+        self.closed = self._cut(rows, time, profile)
+        self.panes.append(self.closed)
         if len(self.panes) > PANES:
             self._leave(self.panes.pop_oldest(), time, profile)
         if len(self.panes) < PANES or not self._ready(time):
@@ -222,6 +237,22 @@ class DataWatch:
             reference = self.held_against(layout)
             self._yardstick = Yardstick(reference, layout, self.drift.distance, self.drift.features)
         return self._yardstick
+
+    @property
+    def window(self) -> Stretch | None:
+        """The rows that were measured last; None before."""
+        cells = max((int(pane.codes[-1]) + 1 for pane in self.panes.kept if pane.codes.size), default=1)
+        return together(self.panes.kept, cells) if self.measured else None
+
+    @property
+    def by_score(self) -> Counts | None:
+        """Of labels: the reference's rows by score bin and actual class, ``(SCORE_BINS, 2)``; None before."""
+        if self.spec.kind == "given":
+            truths: Counts = self.spec.profile.truths.reshape(SCORE_BINS, 2, 2).sum(axis=1)
+            return truths
+        if self.spec.kind == "previous" or self.reference is None:
+            return None
+        return self.reference.dense(OUTPUTS)[:ANSWERS].reshape(SCORE_BINS, 2)
 
     # -- for people ----------------------------------------------------------------------------------
 

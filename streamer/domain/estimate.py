@@ -55,26 +55,21 @@ def estimate(reference: Reference, current: Reference) -> list[Estimated]:
     Raises:
         NoCalibration: too few rows of the reference have a score and a label, or no current row has a score.
     """
-    chance = calibrated(reference)
+    by_bin = reference.truths.reshape(SCORE_BINS, 2, 2).sum(axis=1)
+    chance = calibrated(by_bin, reference.made_of or reference.model)
     answers = current.answers[:NO_SCORE]
     rows = int(answers.sum())
     if not rows:
         raise NoCalibration(f"no row of {current.made_of or current.model} has a score")
-    expected = np.zeros((SCORE_BINS, 2, 2))
-    expected[:NO_SCORE, :, 1] = answers * chance[:, None]
-    expected[:NO_SCORE, :, 0] = answers * (1 - chance[:, None])
     labelled = int(current.truths.sum())
-    # Figures are worked out of whole rows: a billion of them, so that parts of a row count.
-    finely = np.round(expected.reshape(BINARY_CODES) * (BILLION / rows)).astype(np.int64)
     found = []
-    for name in ESTIMATED:
-        value = binary_estimate(finely, name)
+    for name, value in expected(answers, chance).items():
         actual = binary_estimate(current.truths, name) if labelled else None
         found.append(
             Estimated(
                 name,
-                None if value is None else value.value,
-                _margin(answers, chance) if name == "accuracy" else None,
+                value,
+                margin(answers, chance) if name == "accuracy" else None,
                 None if actual is None else actual.value,
                 rows,
                 labelled,
@@ -83,14 +78,42 @@ def estimate(reference: Reference, current: Reference) -> list[Estimated]:
     return found
 
 
-def calibrated(reference: Reference) -> NDArray[np.float64]:
-    """P(positive) of each score bin, rising, shape ``(NO_SCORE,)``. Raises NoCalibration."""
-    by_bin = reference.truths.reshape(SCORE_BINS, 2, 2)[:NO_SCORE].sum(axis=1)
+def expected(answers: NDArray[np.int64], chance: NDArray[np.float64]) -> dict[str, float | None]:
+    """Each figure of ``ESTIMATED`` if a row is positive with the probability of its score; None: undefined.
+
+    Args:
+        answers: rows by score bin and predicted class, shape ``(NO_SCORE, 2)``; at least one.
+        chance: of ``calibrated``.
+    """
+    cells = np.zeros((SCORE_BINS, 2, 2))
+    cells[:NO_SCORE, :, 1] = answers * chance[:, None]
+    cells[:NO_SCORE, :, 0] = answers * (1 - chance[:, None])
+    # Figures are worked out of whole rows: a billion of them, so that parts of a row count.
+    finely = np.round(cells.reshape(BINARY_CODES) * (BILLION / int(answers.sum()))).astype(np.int64)
+    figures = {name: binary_estimate(finely, name) for name in ESTIMATED}
+    return {name: None if found is None else found.value for name, found in figures.items()}
+
+
+def right(answers: NDArray[np.int64], chance: NDArray[np.float64]) -> float:
+    """How many rows are expected to be right; see ``expected``."""
+    return float((answers[:, 1] * chance + answers[:, 0] * (1 - chance)).sum())
+
+
+def calibrated(by_bin: NDArray[np.int64], made_of: str) -> NDArray[np.float64]:
+    """P(positive) of each score bin, rising, shape ``(NO_SCORE,)``.
+
+    Args:
+        by_bin: labelled rows by score bin and actual class, shape ``(SCORE_BINS, 2)``.
+        made_of: what they are, for people.
+
+    Raises:
+        NoCalibration: there are too few with a score.
+    """
+    by_bin = by_bin[:NO_SCORE]
     total = int(by_bin.sum())
     if total < MIN_LABELLED:
         raise NoCalibration(
-            f"{reference.made_of or reference.model} has {total} rows with a score and a label,"
-            f" and {MIN_LABELLED} are needed"
+            f"{made_of} has {total} rows with a score and a label, and {MIN_LABELLED} are needed"
         )
     rows = by_bin.sum(axis=1)
     filled = np.flatnonzero(rows)
@@ -116,7 +139,7 @@ def rising(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray
     return np.repeat([mean for mean, _, _ in pools], [count for _, _, count in pools])
 
 
-def _margin(answers: NDArray[np.int64], chance: NDArray[np.float64]) -> float:
+def margin(answers: NDArray[np.int64], chance: NDArray[np.float64]) -> float:
     """Three standard errors of the share of right rows, if each is right by itself with its probability."""
     rows = answers.sum(axis=1)
     return _CERTAIN * math.sqrt(float((rows * chance * (1 - chance)).sum())) / float(rows.sum())

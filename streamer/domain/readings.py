@@ -143,6 +143,7 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
         *_windows(who, version),
         *_features(who, version),
         *_data(who, version),
+        *_estimated(who, version),
     ]
     coverage = version.coverage(None)
     if coverage is not None:
@@ -229,6 +230,17 @@ def _data(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
                 yield Sample("model_data_missing_ratio", (*who, each.column), each.missing)
                 yield Sample("model_data_unseen_ratio", (*who, each.column), each.unseen)
                 yield Sample("model_data_out_of_range_ratio", (*who, each.column), each.out_of_range)
+
+
+def _estimated(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    live = version.estimate_live
+    window = None if live is None else version.data["data"].window
+    if live is None or window is None:
+        return
+    for score, value in live.figures(window).items():
+        yield Sample("model_estimated_score", (*who, score), value)
+    if live.error is not None:
+        yield Sample("model_estimate_error", who, live.error)
 
 
 def _histograms(who: tuple[str, str], version: VersionMonitor) -> Iterator[Histogram]:

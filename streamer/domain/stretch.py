@@ -21,7 +21,7 @@ from streamer.domain.reference import Column, Reference
 
 Counts = NDArray[np.int64]
 Names = dict[str, Counter[str]]
-ANSWERS = 2 * SCORE_BINS  # the score's bin and whether the positive class was predicted
+ANSWERS = 2 * SCORE_BINS  # the score's bin and the class, 0 or 1, that was predicted (or is true)
 OUTPUTS = ANSWERS + FEATURE_BINS
 _CODE, _COUNT = np.dtype("<u4"), np.dtype("<i8")
 
@@ -141,7 +141,7 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the cells are: the score with the answer, what was predicted (or is true), each feature.
+    """What the cells are: the score with the class, what was predicted (or is true), each feature.
 
     ``output``: what the column of classes or numbers is called, ``prediction`` or ``label``.
     ``features``: in the order in which they came; more may come at the end. ``classes``: the
@@ -169,10 +169,10 @@ class Layout:
             found.columns[name] = Column(dense[start : start + FEATURE_BINS].copy())
         for name, counts in stretch.names.items():
             found.columns.setdefault(name, Column()).names = Counter(counts)
-        found.answers = dense[:ANSWERS].reshape(SCORE_BINS, 2)
         output = self.output_column(dense)
         if self.output == "prediction":
             found.predictions = output
+            found.answers = dense[:ANSWERS].reshape(SCORE_BINS, 2)
         else:
             found.labels = output
         return found

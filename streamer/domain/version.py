@@ -30,6 +30,7 @@ from streamer.domain.classes import Classes
 from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
 from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
+from streamer.domain.live_estimate import LiveEstimate
 from streamer.domain.moment_windows import build_moment_window
 from streamer.domain.objectives import (
     LABEL_SIGNALS,
@@ -94,6 +95,7 @@ class VersionMonitor:
         "drift_rules",
         "duplicates",
         "error_watch",
+        "estimate_live",
         "every",
         "expired",
         "feature_watches",
@@ -162,6 +164,9 @@ class VersionMonitor:
             if d.signal.startswith("feature:")
         }
         self.data: dict[str, DataWatch] = data_watches(spec, version)
+        live = task == "binary" and spec.reference is not None and spec.reference.kind != "previous"
+        self.estimate_live = LiveEstimate(spec.label_wait_ms) if live else None
+        self._calibrate()
         self._label_windows = list(self.windows.values())
         self._traffic_windows = list(self.traffic.values())
         self.rules: tuple[AnyRule, ...] = (
@@ -229,7 +234,9 @@ class VersionMonitor:
         if self.error_watch is not None:
             self._note_alarms("error", self.error_watch.feed(losses))
         if "label" in self.data:
-            self.data["label"].take_labels(self.task, actual)
+            self.data["label"].take_labels(self.task, packed, actual)
+        if self.estimate_live is not None:
+            self.estimate_live.take_labels(made_at, np.array(losses) == 0.0)
 
     def _watch_predictions(self) -> None:
         """Predictions: into the detectors of the score and of features."""
@@ -320,7 +327,23 @@ class VersionMonitor:
     def _judge_data(self, signal: str, rows: int, event_time: int, now: int) -> list[Transition]:
         """Hold the columns against their reference, wherever a pane of rows is full."""
         watch = self.data[signal]
-        return watch.judge(rows, event_time, now, self._profile_of(signal), self._class_names)
+        had = watch.reference
+        told = watch.judge(rows, event_time, now, self._profile_of(signal), self._class_names)
+        if self.estimate_live is not None:
+            if watch.closed is not None and signal == "data":
+                self._count_labels()  # all that have come: which ones does not depend on commits
+                self.estimate_live.take_pane(watch.closed, event_time)
+            elif watch.reference is not had and signal == "label":
+                self._calibrate()
+        return told
+
+    def _calibrate(self) -> None:
+        """Once the labels have a reference, scores can be read as probabilities."""
+        if self.estimate_live is None:
+            return
+        by_score = self.data["label"].by_score
+        if by_score is not None:
+            self.estimate_live.calibrate(by_score)
 
     def _profile_of(self, signal: str) -> Profile | None:
         return self.profile if signal == "data" else None
@@ -496,6 +519,8 @@ class VersionMonitor:
             head["data"] = {signal: part for signal, (part, _) in saved.items()}
             for _, changed in saved.values():
                 blocks |= changed
+            if self.estimate_live is not None:
+                head["estimate"] = self.estimate_live.snapshot()
         self._saved = self._mark()
         return head, blocks
 
@@ -539,6 +564,8 @@ class VersionMonitor:
                 self._alarms[signal] = [Detection(**each) for each in found]
         orphans = restore_rules(self.rules, head["rules"])
         self._restore_data({} if task_changed else head.get("data", {}), blocks)
+        if self.estimate_live is not None and not task_changed and "estimate" in head:
+            self.estimate_live.restore(head["estimate"])
         if task_changed:
             for signal in ("error", "score"):
                 if signal in self.drift_rules:
@@ -553,6 +580,7 @@ class VersionMonitor:
             profile = self._profile_of(signal)
             if not data.restore(heads.get(signal), blocks, profile, self._class_names):
                 data.begin(*at[signal], profile)  # the file has asked for it only now
+        self._calibrate()
 
     @staticmethod
     def _restore_windows(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from streamer.domain.bins import NO_SCORE, SCORE_CENTERS, binary_code
+from streamer.domain.bins import NO_SCORE, SCORE_BINS, SCORE_CENTERS, binary_code
 from streamer.domain.estimate import ESTIMATED, NoCalibration, calibrated, estimate, rising
 from streamer.domain.reference import Reference
 
@@ -42,7 +42,8 @@ def test_pooling_is_scikit_learns_isotonic_regression(pairs: list[tuple[float, i
 
 
 def test_calibration_straightens_out_a_model_that_is_too_sure() -> None:
-    found = calibrated(reference_of(rows(1, 40_000, bent=2.0)))
+    truths = reference_of(rows(1, 40_000, bent=2.0)).truths
+    found = calibrated(truths.reshape(SCORE_BINS, 2, 2).sum(axis=1), "")
     assert (np.diff(found) >= 0).all()
     for score in (0.05, 0.3, 0.5, 0.8, 0.98):
         at = int(np.abs(SCORE_CENTERS[:NO_SCORE] - score).argmin())

@@ -1,0 +1,137 @@
+"""What a binary version's accuracy is before its labels come, and how far that was off once they did.
+
+See ``estimate`` for the method. Scores are calibrated on the labelled rows of
+the reference; what is estimated is the window that is held against it. Panes
+of that window wait for their labels, so that the estimate's own error is known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.domain import estimate
+from streamer.domain.bins import NO_SCORE, SCORE_BINS
+from streamer.domain.stretch import ANSWERS, Counts, Stretch
+
+MOST_WAITING = 64
+"""So many panes wait for labels; while they do, no other is taken."""
+
+MOST_CHECKED = 20
+ENOUGH = 0.9
+"""Of a pane's rows have to have a label before it is checked, or the labels' time is over."""
+
+
+@dataclass(slots=True)
+class _Pane:
+    """Of event time (ms) after ``first``, up to ``last``; None while it fills.
+
+    ``expected`` of ``rows`` are right; of the ``labelled`` ones ``right`` were.
+    """
+
+    first: int
+    last: int | None = None
+    rows: int = 0
+    expected: float = 0.0
+    labelled: int = 0
+    right: int = 0
+
+
+class LiveEstimate:
+    """Of one version; see the module. It does nothing until ``calibrate`` was called."""
+
+    __slots__ = ("_checked", "_waiting", "chance", "label_wait_ms")
+
+    def __init__(self, label_wait_ms: int) -> None:
+        self.label_wait_ms = label_wait_ms
+        self.chance: NDArray[np.float64] | None = None
+        self._waiting: list[_Pane] = []  # the last one may be filling
+        self._checked: deque[_Pane] = deque(maxlen=MOST_CHECKED)
+
+    def calibrate(self, by_bin: Counts) -> None:
+        """``by_bin``: rows of the reference by score bin and actual class, shape ``(SCORE_BINS, 2)``."""
+        try:
+            self.chance = estimate.calibrated(by_bin, "the reference")
+        except estimate.NoCalibration:
+            self.chance = None
+
+    def take_pane(self, pane: Stretch, now: int) -> None:
+        """Predictions have filled a pane, and begin another one; all labels that came before were taken.
+
+        ``now``: event time of the newest, in ms.
+        """
+        if self.chance is None:
+            return
+        if self._waiting and self._waiting[-1].last is None:
+            filled, answers = self._waiting[-1], answers_of(pane)
+            filled.last, filled.rows = now, int(answers.sum())
+            filled.expected = estimate.right(answers, self.chance)
+        self._settle(now)
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append(_Pane(now))
+
+    def take_labels(self, made_at: NDArray[np.int64], right: NDArray[np.bool_]) -> None:
+        """Labels have met predictions that were made then (event time, ms), right ones or wrong ones."""
+        if not self._waiting:
+            return
+        at = np.searchsorted([pane.first for pane in self._waiting], made_at, side="left") - 1
+        for index in np.unique(at[at >= 0]).tolist():
+            pane = self._waiting[index]
+            mine = at == index
+            if pane.last is not None:
+                mine &= made_at <= pane.last
+            pane.labelled += int(mine.sum())
+            pane.right += int(right[mine].sum())
+
+    def _settle(self, now: int) -> None:
+        """Those whose labels are there, or do not come any more, have been checked."""
+        left = []
+        for pane in self._waiting:
+            over = pane.last is not None and now - pane.last > self.label_wait_ms
+            if pane.last is None or not (over or pane.labelled >= ENOUGH * pane.rows):
+                left.append(pane)
+            elif pane.labelled and pane.rows:
+                self._checked.append(pane)
+        self._waiting = left
+
+    def figures(self, window: Stretch) -> dict[str, float]:
+        """The estimated figures of these rows; those that are undefined are left out."""
+        answers = answers_of(window)
+        if self.chance is None or not answers.any():
+            return {}
+        found = estimate.expected(answers, self.chance)
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def error(self) -> float | None:
+        """Estimated less actual accuracy of the last panes whose labels are there; None before any are."""
+        rows = sum(pane.rows for pane in self._checked)
+        if not rows:
+            return None
+        expected = sum(pane.expected for pane in self._checked) / rows
+        return expected - sum(pane.right for pane in self._checked) / sum(p.labelled for p in self._checked)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {name: [asdict(each) for each in panes] for name, panes in self._named()}
+
+    def _named(self) -> tuple[tuple[str, Any], ...]:
+        return ("waiting", self._waiting), ("checked", self._checked)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what was snapshot; ``calibrate`` is called apart."""
+        self._waiting = [_Pane(**each) for each in state["waiting"]]
+        self._checked = deque((_Pane(**each) for each in state["checked"]), maxlen=MOST_CHECKED)
+
+
+def answers_of(stretch: Stretch) -> Counts:
+    """Rows with a score, by its bin and the predicted class, shape ``(NO_SCORE, 2)``."""
+    own = stretch.codes < ANSWERS
+    dense = np.zeros(ANSWERS, np.int64)
+    dense[stretch.codes[own]] = stretch.counts[own]
+    found: Counts = dense.reshape(SCORE_BINS, 2)[:NO_SCORE]
+    return found
