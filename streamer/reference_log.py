@@ -27,7 +27,7 @@ class Collector:
         self, reference: Reference, where: Mapping[str, str], regression: bool, positive: str
     ) -> None:
         self.reference, self.where, self.regression, self.positive = reference, where, regression, positive
-        self.profile = Profile(MAX_FEATURES, Quota(MAX_FEATURES))
+        self.profile = Profile(MAX_FEATURES, Quota(MAX_FEATURES), related=True)
         self._predicted: dict[str, tuple[Any, int]] = {}
 
     def prediction(self, event: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from streamer.domain.bins import (
 )
 from streamer.domain.profile import OTHER
 from streamer.domain.reference import Column, Reference
+from streamer.domain.relations import Parted, parted
 
 FACTORS = (10, 12, 60, 100, 1000, 3600, 1_000_000)
 """Between units that people mix up; their inverses too."""
@@ -78,13 +79,14 @@ def compare(reference: Reference, current: Reference) -> list[Change]:
         if not each.rows:
             raise ValueError(f"there are no rows in {each.made_of or each.model}")
     rows = (reference.rows, current.rows)
-    nothing = Column()
+    nothing, apart = Column(), parted(reference.relations, current.relations)
     changes = [
         _column(
             f"feature:{name}",
             reference.columns.get(name, nothing),
             current.columns.get(name, nothing),
             rows,
+            apart.get(name),
         )
         for name in reference.columns.keys() | current.columns.keys()
     ]
@@ -97,7 +99,9 @@ def compare(reference: Reference, current: Reference) -> list[Change]:
     return sorted(changes, key=lambda change: (-change.psi, change.column))
 
 
-def _column(name: str, before: Column, after: Column, rows: tuple[int, int]) -> Change:
+def _column(
+    name: str, before: Column, after: Column, rows: tuple[int, int], apart: Parted | None = None
+) -> Change:
     missing = (_left_over(before, rows[0]), _left_over(after, rows[1]))
     # A column that is new, or gone, is of the type that it has where it is.
     numeric = before.numeric if before.values else after.numeric
@@ -109,7 +113,7 @@ def _column(name: str, before: Column, after: Column, rows: tuple[int, int]) -> 
     shares = (missing[0] / rows[0], missing[1] / rows[1])
     return _change(
         name, labels, old, new, moved, shares, (_middle(before), _middle(after)),
-        tuple(_findings(before, after, rows, shares, numeric)),
+        (*_findings(before, after, rows, shares, numeric), *_relation(apart)),
     )  # fmt: skip
 
 
@@ -240,17 +244,26 @@ def _findings(
     odd_before = (before.names.total() if numeric else before.numbers) / before.values
     if surely_more(odd_before, odd, before.values, after.values, NOTABLE):
         yield f"{odd:.1%} of the values are {'no numbers' if numeric else 'numbers'}, before {odd_before:.1%}"
+    factor = _factor(before.bins, after.bins) if numeric and before.numbers and after.numbers else None
+    if factor is not None:
+        yield f"values are {_told(factor)} times what they were: another unit?"
+        return
     if stuck(before, after):
-        yield f"it has only one value any more, {_told(_middle(after))}"
+        alike = (
+            "all its values are within an eighth of" if after.numeric else "it has only one value any more,"
+        )
+        yield f"{alike} {_told(_middle(after))}"
         return
     if not numeric:
         yield from _never_seen(before, after)
     elif before.numbers and after.numbers:
-        factor = _factor(before.bins, after.bins)
-        if factor is not None:
-            yield f"values are {_told(factor)} times what they were: another unit?"
-        else:
-            yield from _out_of_range(before, after)
+        yield from _out_of_range(before, after)
+
+
+def _relation(apart: Parted | None) -> Iterator[str]:
+    if apart is not None:
+        now = f"correlation {apart.before:.2f} before, {apart.after:.2f} now"
+        yield f"it goes with feature:{apart.other} as it never did: {now}"
 
 
 def _missed(missing: tuple[float, float], rows: tuple[int, int]) -> Iterator[str]:

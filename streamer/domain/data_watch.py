@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ from streamer.domain.events import rfc3339
 from streamer.domain.objectives import ModelSpec, ReferenceSpec, Task, duration_text
 from streamer.domain.profile import Profile
 from streamer.domain.reference import Column, Reference
-from streamer.domain.rules import DataRule
+from streamer.domain.relations import Relations
+from streamer.domain.rules import DataRule, Told
 from streamer.domain.stretch import (
     ANSWERS,
     OUTPUTS,
@@ -140,10 +141,15 @@ class DataWatch:
         if step is None:
             return []
         if step.status != "resolved":
-            changes = self.changes(layout)
             moved = {each.column for each in self.measured if each.beyond(self.drift.limit)}
+            news = self.rule.news
+            # What is new stands first, and what is wrong before what has merely moved.
+            changes = sorted(
+                self.changes(layout),
+                key=lambda each: (each.column not in news, each.column not in moved, not each.findings),
+            )
             self.rule.describe(step, changes, self.measured)
-            step.evidence |= self._evidence(changes, moved)
+            step.evidence |= self._evidence(changes)
         return [step]
 
     def look(self, rows: int, time: int, profile: Profile | None, classes: Sequence[str] | None) -> bool:
@@ -172,8 +178,11 @@ class DataWatch:
             self.measured = []
             return False
         layout = self.layout(profile, classes)
-        self.measured = self._ruler(layout).measure(together(self.panes.kept, layout.cells))
+        self.measured = self._measure(layout)
         return True
+
+    def _measure(self, layout: Layout) -> list[Measured]:
+        return self._ruler(layout).measure(together(self.panes.kept, layout.cells), self.panes.kept)
 
     def layout(self, profile: Profile | None, classes: Sequence[str] | None) -> Layout:
         known = None if classes is None else tuple(classes)
@@ -183,16 +192,26 @@ class DataWatch:
         """All that was counted since the last look."""
         cells = self.cells
         names: Names = {}
+        relations = Relations()
         if profile is not None:
             profile.flush()
             cells = np.concatenate([cells, profile.table])
             names = {name: counts.copy() for name, counts in profile.categories.items()}
+            if profile.relations is not None:
+                relations = profile.relations.copy()
         base = self._base
-        self._base = Stretch.of(rows, base.last, time, cells, names)
+        self._base = Stretch.of(rows, base.last, time, cells, names, relations)
         new = cells if cells is not self.cells else cells.copy()
         new[base.codes] -= base.counts
         # When the very first row was made nobody has noted: its stretch begins where it ends.
-        found = Stretch.of(rows - base.rows, base.last or time, time, new, names_since(names, base.names))
+        found = Stretch.of(
+            rows - base.rows,
+            base.last or time,
+            time,
+            new,
+            names_since(names, base.names),
+            relations.since(base.relations),
+        )
         self._at = rows
         self._moved.add(_BASE)
         return found
@@ -285,14 +304,18 @@ class DataWatch:
             if not wanted or change.column in wanted or not change.column.startswith("feature:")
         ]
 
-    def _evidence(self, changes: Sequence[Change], moved: set[str]) -> dict[str, Any]:
-        """What an alert carries, the columns that have moved first. JSON's types only."""
-        measured = {each.column: each for each in self.measured}
-        ranked = sorted(changes, key=lambda change: change.column not in moved)[:MOST_TOLD]
+    def _evidence(self, changes: Sequence[Change]) -> dict[str, Any]:
+        """What an alert carries: the first of these. JSON's types only."""
+        measured, told = {each.column: each for each in self.measured}, self.rule.told
+        columns = []
+        for change in changes[:MOST_TOLD]:
+            known = told.get(change.column)
+            found = {} if known is None else {"since": rfc3339(known.since)}
+            columns.append({**_told(change, measured.get(change.column)), **found})
         return {
-            "since": rfc3339(min(self.rule.told.values())),
+            "since": rfc3339(min(told[column].since for column in self.rule.news)),
             "reference": {"made_of": self.made_of, "rows": self.reference_rows},
-            "columns": [_told(change, measured.get(change.column)) for change in ranked],
+            "columns": columns,
         }
 
     def _since_when(self, layout: Layout, column: str) -> int:
@@ -302,9 +325,10 @@ class DataWatch:
             if not any(
                 each.column == column and each.beyond(self.drift.limit) for each in ruler.measure(pane)
             ):
-                break
+                return found
             found = pane.first
-        return found
+        known = self.rule.told.get(column)  # it began before all that is kept: what was said then holds
+        return found if known is None else min(found, known.since)
 
     # -- state ---------------------------------------------------------------------------------------
 
@@ -326,7 +350,7 @@ class DataWatch:
             "at": [self._at, self._since],
             "rings": rings,
             "measured": bool(self.measured),
-            "told": self.rule.told,
+            "told": {column: astuple(each) for column, each in self.rule.told.items()},
         }
         return head, blocks
 
@@ -359,7 +383,7 @@ class DataWatch:
         marks, *rings = self.block_names
         self.cells = unpack_counts(head["cells"], OUTPUTS)
         self._at, self._since = head["at"]
-        self.rule.told = dict(head["told"])
+        self.rule.told = {column: Told(*each) for column, each in head["told"].items()}
         for name, ring in zip(rings, (self.panes, self._buckets), strict=True):
             ring.restore(head["rings"][name], blocks.get(name, {}))
         saved = blocks.get(marks, {})
@@ -371,7 +395,7 @@ class DataWatch:
         elif _FIXED in saved:
             self.reference = Stretch.of_plain(saved[_FIXED])
         if head["measured"]:
-            self.measured = self._ruler(layout).measure(together(self.panes.kept, layout.cells))
+            self.measured = self._measure(layout)
         return True
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from streamer.domain.bins import FEATURE_BINS, FEATURE_LOWER_EDGES, feature_bin, feature_bins
 from streamer.domain.objectives import Quota
+from streamer.domain.relations import MOST_FEATURES, Relations
 from streamer.domain.windows import pack_counts, unpack_counts
 
 MAX_CATEGORIES = 100
@@ -33,7 +34,8 @@ BATCH_BYTES = 16_384
 class Profile:
     """Counts of every feature of one model version, at most ``max_features`` of them.
 
-    ``quota``: what the versions of a partition may have together.
+    ``quota``: what the versions of a partition may have together. ``related``: also count which numeric
+    features go together.
 
     The numbers that are known are packed into a buffer and counted with those of
     other rows; the rest of a row, and all of one in which a number is missing, at
@@ -41,8 +43,9 @@ class Profile:
     for memory.
     """
 
-    def __init__(self, max_features: int, quota: Quota) -> None:
+    def __init__(self, max_features: int, quota: Quota, related: bool = False) -> None:
         self.max_features, self.quota = max_features, quota
+        self.relations = Relations() if related else None
         self.rows = 0
         self.overflow = 0
         self.numeric: dict[str, NDArray[np.int64]] = {}
@@ -95,8 +98,13 @@ class Profile:
         known = np.isfinite(values)
         if known.all():
             np.add.at(self._table, (feature_bins(values) + columns).ravel(), 1)
+            if self.relations is not None:
+                self.relations.take(values[:, :MOST_FEATURES])
             return
         np.add.at(self._table, feature_bins(values[known]) + columns[known], 1)
+        if self.relations is not None:
+            whole = known[:, :MOST_FEATURES].all(axis=1)
+            self.relations.take(values[whole, :MOST_FEATURES])
         for name, count in zip(self._names, (~known).sum(axis=0).tolist(), strict=True):
             if count:
                 self.missing[name] += count
@@ -135,6 +143,8 @@ class Profile:
         """One flat table for all numeric features, so that a block is one ``add.at``."""
         self.flush()
         self._names = (*self._names, *names)
+        if self.relations is not None and len(self.relations.features) < MOST_FEATURES:
+            self.relations = Relations(self._names)  # anew: all pairs are of the same rows
         self._table = np.concatenate([self._table, np.zeros(len(names) * FEATURE_BINS, np.int64)])
         self._lay_out()
 
@@ -166,7 +176,7 @@ class Profile:
 
     def snapshot(self) -> dict[str, Any]:
         self.flush()
-        return {
+        state = {
             "rows": self.rows,
             "overflow": self.overflow,
             "names": list(self._names),
@@ -174,6 +184,7 @@ class Profile:
             "categories": {name: dict(counts) for name, counts in self.categories.items()},
             "missing": dict(self.missing),
         }
+        return state if self.relations is None else {**state, "relations": self.relations.plain()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.rows, self.overflow = state["rows"], state["overflow"]
@@ -183,6 +194,9 @@ class Profile:
         self._lay_out()
         self.categories = {name: Counter(counts) for name, counts in state["categories"].items()}
         self.missing = Counter(state["missing"])
+        if self.relations is not None:
+            saved = state.get("relations")
+            self.relations = Relations(self._names) if saved is None else Relations.of_plain(saved)
         self.quota.held += len({*self._names, *self.categories, *self.missing})
 
 

@@ -24,6 +24,7 @@ from streamer.domain.bins import (
     score_bin,
 )
 from streamer.domain.profile import MAX_CATEGORIES, OTHER, Profile
+from streamer.domain.relations import Relations
 
 Counts = NDArray[np.int64]
 
@@ -95,10 +96,10 @@ class Column:
 class Reference:
     """One model's traffic. ``made_of``: a sentence for people. ``wrong`` of ``judged`` rows were so.
 
-    ``columns``: feature → its values. ``predictions`` and ``labels``: classes as text, or the numbers
-    of a regression. ``answers``: of all rows, shape ``(SCORE_BINS, 2)``, the score's bin and whether
-    the positive class was predicted. ``truths``: of the labelled rows of a binary model, counts per
-    ``bins.binary_code``.
+    ``columns``: feature → its values. ``relations``: which of them go together. ``predictions`` and
+    ``labels``: classes as text, or the numbers of a regression. ``answers``: of all rows, shape
+    ``(SCORE_BINS, 2)``, the score's bin and whether the positive class was predicted. ``truths``: of the
+    labelled rows of a binary model, counts per ``bins.binary_code``.
     """
 
     model: str
@@ -112,6 +113,7 @@ class Reference:
     labels: Column = field(default_factory=Column)
     judged: int = 0
     wrong: int = 0
+    relations: Relations = field(default_factory=Relations)
 
     def take_features(self, profile: Profile) -> None:
         """The features' counts, of a profile that counts for nobody else."""
@@ -121,6 +123,8 @@ class Reference:
             if name in profile.numeric:
                 column.bins += profile.numeric[name]
             column.add(Column(names=profile.categories.get(name, Counter())))
+        if profile.relations is not None:
+            self.relations.add(profile.relations)
 
     def take_answer(self, score: float | None, positive: bool) -> int:
         """Count P(positive), from 0 to 1 or None, and the predicted class; answers the score's bin."""
@@ -154,6 +158,7 @@ class Reference:
         self.labels.add(other.labels)
         self.judged += other.judged
         self.wrong += other.wrong
+        self.relations.add(other.relations)
 
     def since(self, earlier: Reference) -> Reference:
         """What came after an earlier state of the same counts.
@@ -175,6 +180,7 @@ class Reference:
         found.labels = self.labels.since(earlier.labels)
         found.judged = _left(self.judged, earlier.judged)
         found.wrong = _left(self.wrong, earlier.wrong)
+        found.relations = self.relations.since(earlier.relations)
         return found
 
     def plain(self) -> dict[str, Any]:
@@ -191,6 +197,7 @@ class Reference:
             "labels": self.labels.plain(),
             "judged": self.judged,
             "wrong": self.wrong,
+            "relations": self.relations.plain(),
         }
 
     @classmethod
@@ -202,6 +209,8 @@ class Reference:
         found.truths = _dense(plain["truths"], BINARY_CODES)
         found.predictions, found.labels = (Column.of_plain(plain[name]) for name in ("predictions", "labels"))
         found.judged, found.wrong = _count(plain["judged"]), _count(plain["wrong"])
+        if "relations" in plain:  # not in those that were written before there were any
+            found.relations = Relations.of_plain(plain["relations"])
         return found
 
     def outputs(self) -> Iterator[tuple[str, Column]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from streamer.domain.alerts import Incident, Resolution, Rule, State, Transition
@@ -213,18 +213,32 @@ class DriftRule:
         )
 
 
+@dataclass(slots=True)
+class Told:
+    """What people know of a column that has changed.
+
+    ``since``: the event time (ms) from which on. ``distance``: when they were told, after ``rows`` rows.
+    """
+
+    since: int
+    distance: float
+    rows: int
+
+
 class DataRule:
     """Turns what was measured of a version's columns into one incident, however many have changed.
 
-    It fires with the first column that has changed, tells of each one that follows and once more when
-    it got twice as bad, and resolves when none is changed and all distances are well below the limit.
-    ``told``: the columns that people were told of, and since which event time (ms) each has changed.
+    It fires with the first column that has changed and tells of each one that follows; once more of one
+    that is twice as far away as it was told, a window's rows later at the earliest. It resolves when
+    none is changed and all distances are well below the limit.
+    ``told``: the columns that people know of. ``news``: those that the last step was about.
     """
 
     def __init__(self, spec: DataDriftSpec, model: str, version: str, signal: str) -> None:
         self.spec = spec
         self.incident = Incident()
-        self.told: dict[str, int] = {}
+        self.told: dict[str, Told] = {}
+        self.news: set[str] = set()
         self.counts: Moved = "labels" if signal == "label" else "predictions"
         self.rule = Rule(
             model,
@@ -254,30 +268,36 @@ class DataRule:
             What has to be told, its summary not finished: ``describe`` does that.
         """
         incident, limit = self.incident, self.spec.limit
-        moved = [each.column for each in measured if each.beyond(limit)]
+        moved = {each.column: each.distance for each in measured if each.beyond(limit)}
         value = max((each.distance for each in measured), default=0.0)
         if incident.state is not State.FIRING:
-            if not moved:
-                return None
-            self.told = {column: since(column) for column in moved}
-            incident.since_rows = rows
-            return incident.fire(self.rule, now, value, "")
-        if not moved:
+            self.told = {}
+        elif not moved:
             if value > _CALM * limit:
                 return None
             self.told = {}
             text = f"the {self.rule.signal} of {_who(self.rule)} is like its reference again"
             return incident.resolve(self.rule, now, value, text, Resolution.RECOVERED)
-        new = [column for column in moved if column not in self.told]
-        worse = value >= 2 * max(incident.told or 0.0, limit) and rows - incident.since_rows >= self.spec.rows
-        if not new and not worse:
+        for column in [*self.told]:
+            if column not in moved and rows - self.told[column].rows >= self.spec.rows:
+                del self.told[column]  # it is well again: should it change once more, that is news
+        self.news = {column for column, distance in moved.items() if self._is_news(column, distance, rows)}
+        if not self.news:
             return None
-        self.told |= {column: since(column) for column in new}
-        incident.since_rows = rows
-        return incident.update(self.rule, now, value, "further: " if new else "worse: ")
+        known = incident.state is State.FIRING and self.news <= self.told.keys()
+        self.told |= {column: Told(since(column), moved[column], rows) for column in self.news}
+        if incident.state is not State.FIRING:
+            return incident.fire(self.rule, now, value, "")
+        return incident.update(self.rule, now, value, "worse: " if known else "further: ")
+
+    def _is_news(self, column: str, distance: float, rows: int) -> bool:
+        told = self.told.get(column)
+        if told is None:
+            return True
+        return distance >= 2 * max(told.distance, self.spec.limit) and rows - told.rows >= self.spec.rows
 
     def describe(self, told: Transition, changes: Sequence[Change], measured: Sequence[Measured]) -> None:
-        """Say what has changed, the most changed column first."""
+        """Say what has changed. ``changes``: in the order in which people are to read of them."""
         moved = {each.column for each in measured if each.beyond(self.spec.limit)}
         first, *rest = [change for change in changes if change.column in moved]
         what = first.findings[0] if first.findings else "its distribution has moved"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from streamer.domain.bins import FEATURE_BINS, SCORE_BINS
 from streamer.domain.profile import MAX_CATEGORIES, OTHER
 from streamer.domain.reference import Column, Reference
+from streamer.domain.relations import Relations
 
 Counts = NDArray[np.int64]
 Names = dict[str, Counter[str]]
@@ -40,12 +41,21 @@ class Stretch:
     codes: Counts = field(default_factory=_nothing)
     counts: Counts = field(default_factory=_nothing)
     names: Names = field(default_factory=dict)
+    relations: Relations = field(default_factory=Relations)
 
     @classmethod
-    def of(cls, rows: int, first: int, last: int, cells: Counts, names: Names) -> Stretch:
+    def of(
+        cls,
+        rows: int,
+        first: int,
+        last: int,
+        cells: Counts,
+        names: Names,
+        relations: Relations | None = None,
+    ) -> Stretch:
         """``cells``: counts of every cell of the layout."""
         codes = np.flatnonzero(cells)
-        return cls(rows, first, last, codes, cells[codes], names)
+        return cls(rows, first, last, codes, cells[codes], names, relations or Relations())
 
     def dense(self, cells: int) -> Counts:
         """Counts of every cell of a layout that has this many."""
@@ -57,17 +67,18 @@ class Stretch:
         """As it is saved: the cells as bytes."""
         cells = [self.codes.astype(_CODE).tobytes(), self.counts.astype(_COUNT).tobytes()]
         names = {name: dict(counts) for name, counts in self.names.items()}
-        return [self.rows, self.first, self.last, *cells, names]
+        return [self.rows, self.first, self.last, *cells, names, self.relations.plain()]
 
     @classmethod
     def of_plain(cls, plain: Sequence[Any]) -> Stretch:
         """Raises ValueError where the bytes do not fit."""
-        rows, first, last, codes, counts, names = plain
+        rows, first, last, codes, counts, names, relations = plain
         at = np.frombuffer(codes, _CODE).astype(np.int64)
         found = np.frombuffer(counts, _COUNT).astype(np.int64)
         if len(at) != len(found):
             raise ValueError("counts do not fit their cells")
-        return cls(rows, first, last, at, found, {name: Counter(each) for name, each in names.items()})
+        known = {name: Counter(each) for name, each in names.items()}
+        return cls(rows, first, last, at, found, known, Relations.of_plain(relations))
 
 
 def together(stretches: Iterable[Stretch], cells: int) -> Stretch:
@@ -83,7 +94,11 @@ def together(stretches: Iterable[Stretch], cells: int) -> Stretch:
             known = names.setdefault(name, Counter())
             for value, count in found.items():
                 known[value if value in known or len(known) < MAX_CATEGORIES else OTHER] += count
-    return Stretch.of(sum(each.rows for each in every), every[0].first, every[-1].last, dense, names)
+    relations = Relations()
+    for each in every:
+        relations.add(each.relations)
+    rows = sum(each.rows for each in every)
+    return Stretch.of(rows, every[0].first, every[-1].last, dense, names, relations)
 
 
 def names_since(now: Mapping[str, Mapping[str, int]], before: Mapping[str, Mapping[str, int]]) -> Names:
@@ -163,7 +178,7 @@ class Layout:
     def reference(self, stretch: Stretch, model: str, version: str | None, made_of: str) -> Reference:
         """A stretch as what it is compared as."""
         dense = stretch.dense(self.cells)
-        found = Reference(model, version or None, made_of, stretch.rows)
+        found = Reference(model, version or None, made_of, stretch.rows, relations=stretch.relations)
         for at, name in enumerate(self.features):
             start = self.start(at)
             found.columns[name] = Column(dense[start : start + FEATURE_BINS].copy())

@@ -148,7 +148,8 @@ class VersionMonitor:
         self.traffic: dict[str, Window] = {
             w.name: build_window(w, LATENCY_BINS + 1) for w in spec.every_window
         }
-        self.profile = Profile(limits.max_features, room.features) if spec.profile_features else None
+        related = spec.reference is not None
+        self.profile = Profile(limits.max_features, room.features, related) if spec.profile_features else None
         self.thresholds = [ThresholdRule(t, spec.model, version) for t in spec.thresholds if _fits(t, task)]
         self._rules_of = {
             moved: [rule for rule in self.thresholds if rule.counts == moved]

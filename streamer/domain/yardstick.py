@@ -6,8 +6,9 @@ counts, and comes to the same distances and findings (tests hold them together).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,14 @@ from streamer.domain.comparison import (
 from streamer.domain.distances import HALF_A_ROW, Distance
 from streamer.domain.profile import OTHER
 from streamer.domain.reference import Column, Reference
+from streamer.domain.relations import parted
 from streamer.domain.stretch import ANSWERS, Counts, Layout, Stretch
 
 Floats = NDArray[np.float64]
 ABOVE_CHANCE = 3.0
 """So many times the distance that chance makes on average is the least that counts as a change."""
 
+MIN_PARTS = 2
 _NO_GROUP = -1
 
 
@@ -90,7 +93,7 @@ class Yardstick:
         self._owner: list[int] = []  # which column a group belongs to
         self._starts: dict[int, int] = {0: _NO_GROUP}  # first cell of a run → its group
         self._named: dict[tuple[str, str], int] = {}
-        self.known = {*reference.columns}
+        self._relations = reference.relations
         self._wanted = set(features)
         rows = reference.rows
         for name in sorted(reference.columns):
@@ -173,17 +176,30 @@ class Yardstick:
 
     # -- measuring -----------------------------------------------------------------------------
 
-    def measure(self, stretch: Stretch) -> list[Measured]:
-        """Every column of the reference, and the features that it does not know and that are there now."""
+    def measure(self, stretch: Stretch, parts: Sequence[Stretch] = ()) -> list[Measured]:
+        """Every column of the reference, and the features that it does not know and that are there now.
+
+        ``parts``: what the stretch is made of; a relation then counts as changed where it is in two of them.
+        """
         dense = stretch.dense(self.layout.cells)
         after, left = self._grouped(dense, stretch)
         before, owner = np.array(self._before), np.array(self._owner, np.intp)
         apart, chance = self._distances(before, after, owner, dense)
         found = []
+        gone = self._parted(stretch, parts)
         for at, column in enumerate(self.columns):
             rates = self._rates(column, dense, stretch, after, left.get(column.name))
-            found.append(Measured(column.name, apart[at], chance[at], *rates))
+            one = Measured(column.name, apart[at], chance[at], *rates)
+            found.append(replace(one, wrong=True) if column.name in gone else one)
         return found + self._new(dense, stretch)
+
+    def _parted(self, stretch: Stretch, parts: Sequence[Stretch]) -> set[str]:
+        """The columns that go with others as they never did."""
+        found = {*parted(self._relations, stretch.relations)}
+        if found and parts:  # a single giant is in one part only
+            seen = Counter(name for part in parts for name in parted(self._relations, part.relations))
+            found = {name for name in found if seen[name] >= MIN_PARTS}
+        return {f"feature:{name}" for name in found}
 
     def _grouped(self, dense: Counts, stretch: Stretch) -> tuple[Floats, dict[str, Column]]:
         """Rows per group; and the columns' own counts, by name."""

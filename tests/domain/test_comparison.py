@@ -61,7 +61,7 @@ def test_two_stretches_of_the_same_differ_by_chance_and_have_no_findings() -> No
             lambda row, chance: row.update(age=None if chance.random() < 0.3 else row["age"]),
             "missing in",
         ),
-        ("age", lambda row, chance: row.update(age=7.5), "only one value any more, 7.5"),
+        ("age", lambda row, chance: row.update(age=7.5), "within an eighth of 7.5"),
         ("plan", lambda row, chance: row.update(plan="gratis"), "only one value any more, gratis"),
         (
             "plan",
