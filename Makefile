@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml requirements/dev.lock streamer/kafka-jars.sha256
 	@touch $@
 	@echo "ready: $(BIN)/streamer --help"
 
-demo: setup ## A real Kafka, a worker, three models, live figures and alerts (KEEP=1 leaves it running)
+demo: setup ## A real Kafka, a worker, four models, live figures and alerts (KEEP=1 leaves it running)
 	@$(BIN)/streamer demo $(if $(KEEP),--keep)
 
 test: setup ## Run all tests, on a real Kafka (ARGS="-k join" for some)

@@ -1,4 +1,4 @@
-"""``streamer demo``: a real Kafka, a worker, three models; what is injected has to be found, nothing else.
+"""``streamer demo``: a real Kafka, a worker, four models; what is injected has to be found, nothing else.
 
 traffic (PredictionLogger) ─▶ Kafka ─▶ worker (its own process) ─▶ alerts, /metrics ─▶ screen, verdict
 """
@@ -38,10 +38,11 @@ from streamer.local import LocalKafka, free_ports
 from streamer.sdk import PredictionLogger
 
 OBJECTIVES = Path(__file__).with_name("demo.yml")
-MODELS = ("churn", "search", "fraud")
+MODELS = ("churn", "search", "fraud", "credit")
 SECONDS = 40.0
 RATE = 300  # predictions a second and model
 LABEL_DELAY_S = 1.5
+LATE_LABELS = {"credit": 12.0}  # whether somebody pays back is known later
 PARTITIONS = 4
 START_SECONDS, SETTLE_SECONDS = 60.0, 45.0
 LOOK_SECONDS = 0.5
@@ -71,18 +72,23 @@ class Injection:
     found: dict[str, int] = field(default_factory=dict)
 
 
+CENTS = ("accuracy", "drift.error", "drift.score")  # what follows, once scores change and labels are there
+
+
 def story() -> list[Injection]:
     """What happens, in order; ``at`` in seconds of traffic."""
     return [
         Injection("churn", 10.0, "customers begin to decide differently", ("drift.error", "accuracy")),
         Injection("search", 12.0, "answers become five times slower", ("latency_p95",)),
+        Injection("credit", 14.0, "incomes are sent in cents; labels are 12 s late", ("drift.data",), CENTS),
         Injection("search", 21.0, "answers are fast again"),
         Injection("churn", 22.0, "customers are as they were", may=("drift.error",)),
+        Injection("credit", 23.0, "incomes are sent in full again", may=CENTS),
     ]
 
 
 class Traffic:
-    """Three models that predict and, a little later, learn the truth; the same numbers in every run."""
+    """Four models that predict and, a little later, learn the truth; the same numbers in every run."""
 
     def __init__(self, logger: PredictionLogger) -> None:
         self.logger = logger
@@ -90,8 +96,8 @@ class Traffic:
         self.story = story()
         self.sent: Counter[str] = Counter()
         self.labels_sent: Counter[str] = Counter()
-        self.confused = self.slow = False
-        self._waiting: deque[tuple[float, str, str, int]] = deque()
+        self.confused = self.slow = self.cents = False
+        self._waiting: dict[str, deque[tuple[float, str, int]]] = {model: deque() for model in MODELS}
 
     def steps(self, seconds: float) -> Iterator[tuple[float, list[Injection]]]:
         """Play in real time; yields the seconds so far and what was injected just now."""
@@ -117,14 +123,23 @@ class Traffic:
         injection.prediction = self.sent[injection.model]
         if injection.model == "churn":
             self.confused = not self.confused
-        else:
+        elif injection.model == "search":
             self.slow = not self.slow
+        else:
+            self.cents = not self.cents
 
     def _predict(self, model: str, now: float) -> None:
         chance = self.chance
         x, y = chance.gauss(0, 1), chance.gauss(0, 1)
+        features = {"x": round(x, 4), "y": round(y, 4)}
+        if model == "credit":
+            income = 2500 * math.exp(x / 2) * (100 if self.cents else 1)
+            features = {"income": round(income, 2), "y": round(y, 4)}
+            x = 2 * math.log(income / 2500)  # what the model makes of it
         score = 1 / (1 + math.exp(-(3 * x - 2 * y)))
         turned = model == "churn" and self.confused
+        if model == "credit" and self.cents:
+            x -= 2 * math.log(100)  # nobody has become richer
         truth = chance.random() < 1 / (1 + math.exp(-4 * (3 * x + (2 * y if turned else -2 * y))))
         slow = model == "search" and self.slow
         prediction_id = self.logger.prediction(
@@ -132,17 +147,19 @@ class Traffic:
             model=model,
             version="v1",
             score=round(score, 6),
-            features={"x": round(x, 4), "y": round(y, 4)},
+            features=features,
             latency_ms=round(chance.lognormvariate(math.log(40 * (5 if slow else 1)), 0.3), 3),
         )
         self.sent[model] += 1
-        self._waiting.append((now + LABEL_DELAY_S, prediction_id, model, int(truth)))
+        due = now + LATE_LABELS.get(model, LABEL_DELAY_S)
+        self._waiting[model].append((due, prediction_id, int(truth)))
 
     def _label(self, now: float) -> None:
-        while self._waiting and self._waiting[0][0] <= now:
-            _, prediction_id, model, truth = self._waiting.popleft()
-            self.logger.label(prediction_id, truth, model=model)
-            self.labels_sent[model] += 1
+        for model, waiting in self._waiting.items():
+            while waiting and waiting[0][0] <= now:
+                _, prediction_id, truth = waiting.popleft()
+                self.logger.label(prediction_id, truth, model=model)
+                self.labels_sent[model] += 1
 
 
 class Verdict:
@@ -270,7 +287,7 @@ def run_demo(keep: bool, port: int, metrics_port: int, picture: Path | None = No
     ``picture``: also draw what was printed into this SVG file.
     """
     out = terminal.console() if picture is None else terminal.recorder()
-    out.print("[bold]streamer demo[/]: three models; two of them go wrong at a known moment. Ctrl-C ends it.")
+    out.print("[bold]streamer demo[/]: four models; three go wrong at a known moment. Ctrl-C ends it.")
     with ExitStack() as stack:
         kafka = LocalKafka(port=port, say=lambda text: out.print(text, style="dim"))
         stack.enter_context(kafka)

@@ -49,7 +49,7 @@ def demo(
         Path | None, typer.Option(help="Also draw what is printed into this SVG file.", show_default=False)
     ] = None,
 ) -> None:
-    """See it work: a real Kafka, a worker and three models, two of which go wrong at a known moment.
+    """See it work: a real Kafka, a worker and four models, three of which go wrong at a known moment.
 
     Exit status 0 only if all that was injected was found, and nothing else was.
     """

@@ -249,9 +249,7 @@ def _findings(
         yield f"values are {_told(factor)} times what they were: another unit?"
         return
     if stuck(before, after):
-        alike = (
-            "all its values are within an eighth of" if after.numeric else "it has only one value any more,"
-        )
+        alike = "all its values are within an eighth of" if after.numeric else "it has one value any more,"
         yield f"{alike} {_told(_middle(after))}"
         return
     if not numeric:
