@@ -15,7 +15,7 @@ A_SECOND = 5_000  # predictions, by their own timestamps, as a live service woul
 LABEL_BEHIND = 200  # predictions between one and its label
 
 
-def events(pairs: int, models: int, seed: int = 1) -> Iterator[tuple[int, str, bytes]]:
+def events(pairs: int, models: int, seed: int = 1, features: int = 10) -> Iterator[tuple[int, str, bytes]]:
     """(0 prediction | 1 label, model, value): ``pairs`` of each, in the order in which they are written."""
     chance = random.Random(seed)
     names = [f"model-{number}" for number in range(models)]
@@ -32,7 +32,7 @@ def events(pairs: int, models: int, seed: int = 1) -> Iterator[tuple[int, str, b
             "prediction": int(score > 0.5),
             "score": round(score, 6),
             "latency_ms": round(chance.lognormvariate(3, 0.5), 3),
-            "features": {f"feature_{index}": round(chance.gauss(0, 1), 5) for index in range(10)},
+            "features": {f"feature_{index}": round(chance.gauss(0, 1), 5) for index in range(features)},
         }
         label = {
             "prediction_id": prediction["prediction_id"],

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import START_MS, events, load
-from benchmarks.objectives import FILE
+from benchmarks.objectives import FILE, OBJECTIVES
 from streamer.adapters import codec
 from streamer.adapters.alert_log import AlertLog
 from streamer.adapters.event_sink import EventSink
@@ -37,7 +38,7 @@ from streamer.adapters.kafka import admin_of, reader_config
 from streamer.adapters.scrape import Scrape, fetch
 from streamer.adapters.topics import Topics, create
 from streamer.checkpoint import MANIFEST_KEY
-from streamer.domain.objectives import ModelSpec, Objectives, WindowSpec
+from streamer.domain.objectives import ModelSpec, Objectives, ReferenceSpec, WindowSpec
 from streamer.domain.partition import Partition
 from streamer.local import LocalKafka, free_ports
 from streamer.pipeline import LABELS, PREDICTIONS, Pipeline
@@ -49,6 +50,10 @@ STOCK_PAIRS = 30_000
 TARGETS = {"floor": {1: 0.18, 64: 0.18, 1000: 0.12}, "stock": {1: 10.0, 64: 10.0, 1000: 7.0}}
 PENDING = 1_000_000
 WARM_UP = 300_000
+REFERENCE_PAIRS = 120_000
+REFERRED_PAIRS, REFERRED_MODELS = 400_000, 8
+REFERENCE = ReferenceSpec("first", 10_000)
+FEATURES = (10, 100)
 OUR_CORE, BROKERS_CORE = 0, 1
 WAITING = b'{"prediction_id":"prediction-%09d","model":"model-0","timestamp":%d,"prediction":1,"score":0.7}'
 out = Console(highlight=False)
@@ -116,9 +121,9 @@ class Bench:
             worker.process.terminate()
             worker.process.wait(60)
 
-    def ours(self, names: Topics, wanted: int) -> float:
+    def ours(self, names: Topics, wanted: int, file: Path = FILE) -> float:
         """Events a second of a whole worker, from its first commit to the one that holds everything."""
-        with self.worker(names), _on_core(BROKERS_CORE):
+        with self.worker(names, file), _on_core(BROKERS_CORE):
             deadline = time.monotonic() + 180
             while _committed(self.conf, names) < wanted:
                 time.sleep(0.5)
@@ -221,6 +226,19 @@ def throughput(bench: Bench, models: int) -> dict[str, float]:
     return {"ours": ours, "floor": statistics.mean(floors), "stock": stock}
 
 
+def referred_ratio(bench: Bench) -> float:
+    """Events a second of a whole worker that holds ten features against a reference, over one that does not."""
+    file = bench.scratch / "referred.yml"
+    wanted = "  task: binary\n"
+    file.write_text(FILE.read_text().replace(wanted, f"{wanted}  reference: first {REFERENCE.size}\n"))
+    rates: dict[Path, list[float]] = {FILE: [], file: []}
+    for each in (FILE, file, FILE, file):
+        names = bench.topics()
+        count = load(bench.sink(names), REFERRED_PAIRS, REFERRED_MODELS)
+        rates[each].append(bench.ours(names, count, each))
+    return statistics.mean(rates[file]) / statistics.mean(rates[FILE])
+
+
 def window_ratio() -> float:
     """Cost per event with windows of 100,000 rows over that with windows of 100, without Kafka."""
     times: dict[int, float] = {}
@@ -231,6 +249,21 @@ def window_ratio() -> float:
             seconds = _feed(Objectives(models={"model-0": spec}), 120_000)
             times[size] = min(seconds, times.get(size, seconds))
     return times[100_000] / times[100]
+
+
+def reference_ratio(features: int) -> float:
+    """Events a second with a reference for so many features over those without, without Kafka."""
+    pairs = REFERENCE_PAIRS * 10 // features
+    times: dict[bool, float] = {}
+    for _ in range(3):
+        for referred in (False, True):
+            seconds = _feed(_referred(OBJECTIVES) if referred else OBJECTIVES, pairs, features)
+            times[referred] = min(seconds, times.get(referred, seconds))
+    return times[False] / times[True]
+
+
+def _referred(objectives: Objectives) -> Objectives:
+    return replace(objectives, default=replace(objectives.default, reference=REFERENCE))
 
 
 class Record:
@@ -254,10 +287,10 @@ class Record:
         return 2, self._time
 
 
-def _feed(objectives: Objectives, pairs: int) -> float:
+def _feed(objectives: Objectives, pairs: int, features: int = 10) -> float:
     pipeline = Pipeline(Partition(objectives, lambda _: True), 0, ("p", "l"), codec.decode_event)
     runs: list[tuple[int, list[Record]]] = []
-    for number, (kind, _, value) in enumerate(events(pairs, 1)):
+    for number, (kind, _, value) in enumerate(events(pairs, 1, features=features)):
         record = Record(value, number, START_MS + number // 200)
         if runs and runs[-1][0] == kind and len(runs[-1][1]) < 2000:
             runs[-1][1].append(record)
@@ -409,6 +442,8 @@ def main() -> int:
             for models in PAIRS:
                 out.print(f"throughput, {models} models", style="dim")
                 rates[models] = throughput(bench, models)
+            out.print("a reference", style="dim")
+            referred = referred_ratio(bench)
             out.print("delay of alerts", style="dim")
             delays = alert_delays(bench)
             out.print("a million pending predictions", style="dim")
@@ -418,6 +453,8 @@ def main() -> int:
         "floor_ratio": {str(m): round(r["ours"] / r["floor"], 3) for m, r in rates.items()},
         "stock_faust_ratio": {str(m): round(r["ours"] / r["stock"], 2) for m, r in rates.items()},
         "window_ratio": round(window_ratio(), 3),
+        "reference_ratio": round(referred, 3),
+        "reference_core_ratio": {str(each): round(reference_ratio(each), 3) for each in FEATURES},
         "alert_p50_ms": round(statistics.median(delays), 1),
         "alert_p99_ms": round(delays[min(len(delays) - 1, int(len(delays) * 0.99))], 1),
         "alerts": len(delays),
@@ -458,6 +495,7 @@ def _report(found: dict[str, Any]) -> None:
     for models, value in found["stock_faust_ratio"].items():
         row(f"times stock Faust, {models} models", value, TARGETS["stock"][int(models)], True)
     row("windows of 100,000 over 100", found["window_ratio"], 1.2, False)
+    row("with a reference of 10 features, of without", found["reference_ratio"], 0.85, True)
     row("alert p99, ms", found["alert_p99_ms"], 250, False)
     row("bytes per pending prediction", found["bytes_per_pending"], 200, False)
     row("restore of a million pending, s", found["restore_seconds"], 10, False)

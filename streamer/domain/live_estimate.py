@@ -23,6 +23,7 @@ MOST_WAITING = 64
 """So many panes wait for labels; while they do, no other is taken."""
 
 MOST_CHECKED = 20
+_FOREVER = 1 << 60
 ENOUGH = 0.9
 """Of a pane's rows have to have a label before it is checked, or the labels' time is over."""
 
@@ -79,14 +80,15 @@ class LiveEstimate:
         """Labels have met predictions that were made then (event time, ms), right ones or wrong ones."""
         if not self._waiting:
             return
-        at = np.searchsorted([pane.first for pane in self._waiting], made_at, side="left") - 1
-        for index in np.unique(at[at >= 0]).tolist():
-            pane = self._waiting[index]
-            mine = at == index
-            if pane.last is not None:
-                mine &= made_at <= pane.last
-            pane.labelled += int(mine.sum())
-            pane.right += int(right[mine].sum())
+        firsts = [pane.first for pane in self._waiting]
+        at = np.searchsorted(firsts, made_at, side="left") - 1
+        lasts = np.array([_FOREVER if pane.last is None else pane.last for pane in self._waiting])
+        mine = (at >= 0) & (made_at <= lasts[at])
+        labelled = np.bincount(at[mine], minlength=len(firsts))
+        well = np.bincount(at[mine & right], minlength=len(firsts))
+        for index in np.flatnonzero(labelled).tolist():
+            self._waiting[index].labelled += int(labelled[index])
+            self._waiting[index].right += int(well[index])
 
     def _settle(self, now: int) -> None:
         """Those whose labels are there, or do not come any more, have been checked."""

@@ -7,7 +7,7 @@ counts, and comes to the same distances and findings (tests hold them together).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +110,13 @@ class Yardstick:
         self._at = np.array(sorted(self._starts), np.intp)
         self._group = np.array([self._starts[at] for at in self._at.tolist()], np.intp)
         self._places = number_places()
+        self._owners = np.array(self._owner, np.intp)
+        self._wide = [
+            column
+            for column in self.columns
+            if column.feature and column.numeric and column.start is not None
+        ]
+        self._edges = np.array([_edges(column) for column in self._wide], np.intp).reshape(-1, 4)
 
     def _watched(self, name: str) -> bool:
         return not self._wanted or name in self._wanted
@@ -182,33 +189,59 @@ class Yardstick:
         ``parts``: what the stretch is made of; a relation then counts as changed where it is in two of them.
         """
         dense = stretch.dense(self.layout.cells)
-        after, left = self._grouped(dense, stretch)
-        before, owner = np.array(self._before), np.array(self._owner, np.intp)
-        apart, chance = self._distances(before, after, owner, dense)
+        fine = self._all_numbers(dense, stretch)
+        after, left = self._grouped(dense, stretch, fine)
+        apart, chance = self._distances(np.array(self._before), after, self._owners, dense)
         found = []
         gone = self._parted(stretch, parts)
         for at, column in enumerate(self.columns):
-            rates = self._rates(column, dense, stretch, after, left.get(column.name))
+            rates = fine.get(column.name)
+            if rates is None:
+                rates = self._rates(column, dense, stretch, after, left.get(column.name))
             one = Measured(column.name, apart[at], chance[at], *rates)
             found.append(replace(one, wrong=True) if column.name in gone else one)
         return found + self._new(dense, stretch)
 
+    def _all_numbers(self, dense: Counts, stretch: Stretch) -> dict[str, tuple[float, float, float, bool]]:
+        """Rates of the columns of numbers with nothing the matter: nearly all, nearly always, in one go.
+
+        A number in every row, several of them, (nearly) all of them within the range.
+        """
+        if not self._wide:
+            return {}
+        below = np.concatenate([[0], np.cumsum(dense)])[self._edges]
+        filled = np.concatenate([[0], np.cumsum(dense > 0)])[self._edges]
+        whole = below[:, 3] - below[:, 0] == stretch.rows
+        outside = (below[:, 1] - below[:, 0] + below[:, 3] - below[:, 2]) / max(1, stretch.rows)
+        fine = whole & (filled[:, 3] - filled[:, 0] > 1) & (outside < NOTABLE)
+        return {
+            column.name: (0.0, 0.0, share, False)
+            for column, well, share in zip(self._wide, fine.tolist(), outside.tolist(), strict=True)
+            if well
+        }
+
     def _parted(self, stretch: Stretch, parts: Sequence[Stretch]) -> set[str]:
         """The columns that go with others as they never did."""
+        if not self._relations.features:
+            return set()
         found = {*parted(self._relations, stretch.relations)}
         if found and parts:  # a single giant is in one part only
             seen = Counter(name for part in parts for name in parted(self._relations, part.relations))
             found = {name for name in found if seen[name] >= MIN_PARTS}
         return {f"feature:{name}" for name in found}
 
-    def _grouped(self, dense: Counts, stretch: Stretch) -> tuple[Floats, dict[str, Column]]:
-        """Rows per group; and the columns' own counts, by name."""
+    def _grouped(
+        self, dense: Counts, stretch: Stretch, fine: Container[str]
+    ) -> tuple[Floats, dict[str, Column]]:
+        """Rows per group; and the counts of those columns that are not ``fine``, by name."""
         after = np.zeros(len(self._before))
         runs = np.add.reduceat(dense, self._at)
         known = self._group >= 0
         np.add.at(after, self._group[known], runs[known])
         own: dict[str, Column] = {}
         for column in self.columns:
+            if column.name in fine:
+                continue
             if not column.feature:
                 if column.name != "score":
                     own[column.name] = self.layout.output_column(dense)
@@ -275,6 +308,8 @@ class Yardstick:
         if own is None:
             return self._without_score(dense)
         before, values = column.before, own.values
+        if not column.feature and len(own.names) > 1 and own.names.keys() <= before.names.keys():
+            return 0.0, 0.0, 0.0, False  # several classes, all of them known: nearly always
         rows = stretch.rows if column.feature else values
         missing = (rows - values) / rows if rows else 0.0
         if not values:
@@ -322,6 +357,14 @@ class Yardstick:
                 missing = 1 - values / stretch.rows
                 found.append(Measured(f"feature:{name}", 0.0, None, missing, 0.0, 0.0, wrong=True))
         return found
+
+
+def _edges(column: _Column) -> tuple[int, int, int, int]:
+    """Where a feature's cells begin and end, and in between those that the reference has filled."""
+    assert column.start is not None
+    filled = np.flatnonzero(column.before.bins)
+    low, high = int(filled[0]), int(filled[-1])
+    return column.start, column.start + low, column.start + high + 1, column.start + FEATURE_BINS
 
 
 def _sums(owner: NDArray[np.intp], values: NDArray[Any], many: int) -> Floats:
