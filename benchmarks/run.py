@@ -227,7 +227,7 @@ def throughput(bench: Bench, models: int) -> dict[str, float]:
 
 
 def referred_ratio(bench: Bench) -> float:
-    """Events a second of a whole worker that holds ten features against a reference, over one that does not."""
+    """Events a second of a worker that holds ten features against a reference, over one that does not."""
     file = bench.scratch / "referred.yml"
     wanted = "  task: binary\n"
     file.write_text(FILE.read_text().replace(wanted, f"{wanted}  reference: first {REFERENCE.size}\n"))

@@ -27,7 +27,7 @@ def model() -> Dashboard:
         "One model: its scores over a window, its latencies and labels, version beside version.",
         [p.job(), p.model(), p.version(), p.window()],
     )
-    for add in (_now, _scores, _latency, _labels, _classes, _regression):
+    for add in (_now, _scores, _versions, _latency, _labels, _classes, _regression):
         made = add(made)
     return made
 
@@ -127,6 +127,35 @@ def _scores(made: Dashboard) -> Dashboard:
                 "Labels in the window",
                 [(of_window("model_window_labels"), "{{version}}")],
                 about="Few labels: wide bounds, and rules that wait for min_samples.",
+            )
+        )
+    )
+
+
+def _versions(made: Dashboard) -> Dashboard:
+    difference = "model_version_loss_difference"
+    return (
+        made.with_row(Row("Versions on the same predictions"))
+        .with_panel(
+            p.lines(
+                "Loss less the champion's",
+                [
+                    (
+                        f"max by (version, champion) ({difference}{end}{{{p.VERSION}}})",
+                        f"{{{{version}}}} against {{{{champion}}}}{words}",
+                    )
+                    for end, words in (("", ""), ("_lower", ", at least"), ("_upper", ", at most"))
+                ],
+                about="Below 0 the version is better. The ends hold at all times at once, at 95 %.",
+            )
+        )
+        .with_panel(
+            p.rows(
+                "Predictions of both",
+                [("rows", f"max by (version, champion) (model_version_pairs_total{{{p.VERSION}}})")],
+                {},
+                units={"rows": "none"},
+                width=12,
             )
         )
     )

@@ -8,6 +8,7 @@ from typing import Literal
 VERSION = ("model", "version")
 WINDOW = (*VERSION, "window")
 FEATURE = (*VERSION, "feature")
+PAIR = (*VERSION, "champion")
 COLUMN = (*VERSION, "column")
 PARTITION = ("partition",)
 
@@ -85,6 +86,18 @@ MODEL: dict[str, Family] = {
     ),
     "model_feature_missing_total": Family("counter", "Predictions in which the feature was null.", FEATURE),
     "model_feature_median": Family("gauge", "Median of the feature, to within an eighth.", FEATURE),
+    "model_version_pairs_total": Family(
+        "counter", "Labels that met a prediction of both the champion and this version.", PAIR
+    ),
+    "model_version_loss_difference": Family(
+        "gauge", "Mean loss of this version less the champion's on the same predictions.", PAIR
+    ),
+    "model_version_loss_difference_lower": Family(
+        "gauge", "Lower end of where it can be, at 95 % and at all times at once.", PAIR
+    ),
+    "model_version_loss_difference_upper": Family(
+        "gauge", "Upper end of where it can be, at 95 % and at all times at once.", PAIR
+    ),
     "model_estimated_score": Family(
         "gauge",
         "What the score is before labels come, by the scores' confidence, over the window of `drift: data`.",

@@ -8,6 +8,7 @@ from streamer.domain.bins import MAX_CLASSES, SCORE_BINS
 from streamer.domain.events import rfc3339
 from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import LIFETIME
+from streamer.domain.partition import Partition
 from streamer.domain.reference import Reference
 from streamer.domain.version import VersionMonitor
 from streamer.home import home
@@ -22,13 +23,7 @@ def taken(at: Deployment, model: str, version: str | None = None) -> Reference:
     Raises:
         StateRefused: no broker answers, the state cannot be trusted, or there is no such version.
     """
-    number = home(model, at.partitions, at.partitioner)
-    found = examine(at, number)
-    if found.problem is not None:
-        raise StateRefused(found.problem)
-    partition = found.partition
-    if partition is None or model not in partition.models:
-        raise StateRefused(f"no worker has seen a model {model!r}: `streamer state show` lists what there is")
+    partition = found_in(at, model)
     monitor = _version(partition.models[model], model, version)
     made_of = f"what group {at.group} had counted at {rfc3339(partition.now)}"
     reference = Reference(model, monitor.version or None, made_of)
@@ -37,6 +32,16 @@ def taken(at: Deployment, model: str, version: str | None = None) -> Reference:
         reference.take_features(monitor.profile)
     _take_outputs(reference, monitor)
     return reference
+
+
+def found_in(at: Deployment, model: str) -> Partition:
+    """The partition that watches a model, as of the last commit. Raises StateRefused, as ``taken``."""
+    found = examine(at, home(model, at.partitions, at.partitioner))
+    if found.problem is not None:
+        raise StateRefused(found.problem)
+    if found.partition is None or model not in found.partition.models:
+        raise StateRefused(f"no worker has seen a model {model!r}: `streamer state show` lists what there is")
+    return found.partition
 
 
 def _version(found: ModelMonitor, model: str, version: str | None) -> VersionMonitor:

@@ -32,6 +32,7 @@ from streamer.cli.relay import alerts_test, relay
 from streamer.cli.state import state_export, state_import, state_reset, state_show
 from streamer.cli.topics import topics_acls, topics_create, topics_describe
 from streamer.cli.traffic import replay
+from streamer.cli.versions import versions
 from streamer.cli.watch import alerts, status
 from streamer.cli.worker import check, worker
 from streamer.config import ObjectivesError, SettingsError
@@ -96,7 +97,7 @@ app.add_typer(state_app, name="state")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(reference_app, name="reference")
 app.add_typer(alerts_app, name="alerts")
-for command in (worker, check, replay, relay, status, demo):
+for command in (worker, check, replay, relay, status, versions, demo):
     app.command()(command)
 
 

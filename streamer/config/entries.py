@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from streamer.config.durations import parse_duration
+from streamer.domain.events import MAX_VERSION
 from streamer.domain.objectives import LIFETIME, WindowSpec
 
 MOST_WINDOW_ROWS = 10_000_000
@@ -320,6 +321,7 @@ class ModelEntry(Strict):
     objectives: dict[str, ObjectiveEntry] | None = None
     drift: DriftBlock | None = None
     reference: ReferenceText | None = None
+    champion: str | None = Field(None, min_length=1, max_length=MAX_VERSION)
     severity: str | None = None
     runbook: str | None = None
     min_samples: int | None = Field(None, ge=1)

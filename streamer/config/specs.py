@@ -170,6 +170,7 @@ class _Builder:
             thresholds=tuple(threshold for threshold in thresholds if threshold is not None),
             drift=DEFAULT_DRIFT if drift is None else tuple(_drift(drift, layers)),
             reference=reference,
+            champion=get("champion"),
             data_drift=_data_drift(None if drift is None else drift.data, layers),
         )
 

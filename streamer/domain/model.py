@@ -6,6 +6,7 @@ has it. The first label wins.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from streamer.domain.bins import CLASS_BITS, NO_SCORE, SCORE_EDGES
 from streamer.domain.classes import Classes, canonical
 from streamer.domain.events import (
     MAX_ID,
+    MAX_VERSION,
     SECONDS_LIMIT,
     Reason,
     Refused,
@@ -26,15 +28,16 @@ from streamer.domain.events import (
     remap,
 )
 from streamer.domain.join import EXPIRED, TIME_MASK
-from streamer.domain.objectives import SILENCE, Limits, ModelSpec, Room, Task
+from streamer.domain.objectives import SCORES_OF_TASK, SILENCE, Limits, ModelSpec, Room, Task
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
 from streamer.domain.scores import Estimate
-from streamer.domain.version import VersionMonitor, number_bits
+from streamer.domain.version import VersionMonitor, loss_of, number_bits
+from streamer.domain.versus import Versus
 
-MAX_VERSION = 100
 MAX_NUMBER = 1e100
 MAX_LATENCY = 1e12
 OTHER_VERSION = "other"
+MAX_VERSIONS_TOLD = 10
 _NUMBERS = (float, int)
 
 
@@ -74,6 +77,7 @@ class ModelMonitor:
         "table",
         "task",
         "versions",
+        "versus",
     )
 
     def __init__(self, spec: ModelSpec, limits: Limits, born: int, place: int, room: Room) -> None:
@@ -87,6 +91,7 @@ class ModelMonitor:
         self.parked_gone: list[str] = []
         self.last_prediction = 0
         self.silence = [ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE]
+        self.versus = Versus(spec.champion)
         self._saved: tuple[Any, ...] = ()
         self._remap_prediction, self._remap_label = spec.fields.prediction, spec.fields.label
         self.former: Task | None = None
@@ -185,7 +190,7 @@ class ModelMonitor:
             label = self._known_label(pid, version)
             if label is not None:
                 joined = version.join(pid, packed, label[0], label[1], now)
-                return [*(told or []), *(joined or [])] or None
+                return self._beside([*(told or []), *(joined or [])]) or None
         table.pending[pid] = packed
         table.new.append(pid)
         return told
@@ -278,18 +283,59 @@ class ModelMonitor:
             actual = self.read_label(raw)
         told: list[Transition] | None = None
         hit = False
+        losses: dict[str, float] = {}
         for version in self._every:
             packed = version.table.pending.pop(pid, None)
             if packed is not None:
                 hit = True
+                if self._many and version.version != OTHER_VERSION:
+                    losses[version.version] = loss_of(version.task, packed, actual)
                 joined = version.join(pid, packed, actual, time, now)
                 if joined:
                     told = [*(told or []), *joined]
+        if len(losses) > 1:
+            self._note_losses(losses)
         if hit:
             self.labels.joined += 1
-            return told
+            return self._beside(told) if told and self._many else told
         self._label_alone(pid, actual, time, now)
         return None
+
+    def _note_losses(self, losses: dict[str, float]) -> None:
+        """Several versions had predicted the same: one pair of each challenger with the champion."""
+        assert self.task is not None
+        champion = self.versus.champion([version.version for version in self._every])
+        self.versus.note(self.task, champion, losses)
+
+    def _beside(self, told: list[Transition]) -> list[Transition]:
+        """Add to alerts about a version's labels how the model's other versions do."""
+        for each in told:
+            signal = each.rule.signal.partition("[")[0]
+            labelled = signal == "error" or (self.task is not None and signal in SCORES_OF_TASK[self.task])
+            if labelled and each.status != "resolved":
+                self._compare(each)
+        return told
+
+    def _compare(self, told: Transition) -> None:
+        rule, found = told.rule, []
+        for version in self._every:
+            if version.version == rule.version:
+                continue
+            figure = version.figure(rule.rule)
+            one: dict[str, Any] = {"version": version.version, "rows": version.joined}
+            if figure is not None:
+                one["value"] = figure.value
+            pair = self.versus.pairs.get(version.version) or self.versus.pairs.get(rule.version or "")
+            if pair is not None and {pair.champion, pair.challenger} == {version.version, rule.version}:
+                low, high = pair.interval
+                # Of the other version, less the one that the alert is about.
+                sign = 1 if pair.challenger == version.version else -1
+                one |= {"pairs": pair.rows, "difference": sign * pair.difference}
+                if math.isfinite(low):
+                    one |= {"lower": min(sign * low, sign * high), "upper": max(sign * low, sign * high)}
+            found.append(one)
+        if found:
+            told.evidence["versions"] = found[:MAX_VERSIONS_TOLD]
 
     def read_label(self, raw: Any) -> Any:
         """The class index or number of a label, the raw value while the task is not known. Raises Refused."""
@@ -345,7 +391,8 @@ class ModelMonitor:
                 told += self._expire(version, table.expire(limit), "label_wait", now)
             if table.runs:
                 table.forget(second - spec.dedupe_ms // 1000)
-            told += version.tick(now, superseded=newest > version.last_prediction)
+            stepped = version.tick(now, superseded=newest > version.last_prediction)
+            told += self._beside(stepped) if self._many else stepped
         if self.parked:
             self._unpark(second - spec.park_ms // 1000)
         for rule in self.silence:
@@ -420,6 +467,7 @@ class ModelMonitor:
             "labels": [counts.joined, counts.unmatched, counts.late, counts.duplicate, counts.conflicting],
             "silence": snapshot_rules(self.silence),
             "versions": [version.version for version in self._every],
+            **({"versus": self.versus.snapshot()} if self.versus.pairs else {}),
         }
         self._saved = self._mark()
         return state
@@ -438,6 +486,8 @@ class ModelMonitor:
         orphans = restore_rules(self.silence, state["silence"])
         for name in state["versions"]:
             self.add_version(name)
+        if self.task is not None and self.former is None:
+            self.versus.restore(state.get("versus", []), self.task)
         names = self.classes.names if self.classes else []
         if not orphans and self.place == state["place"] and names == state["classes"]:
             self._saved = self._mark()

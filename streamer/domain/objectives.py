@@ -216,7 +216,8 @@ class ModelSpec:
     the raw values of the two classes of a binary model; empty ``negative``
     means the usual ones (0, false, "no", "false"). ``classes``: the closed
     list of a multiclass model's classes, empty for "as they come, at most
-    64". ``reference`` None: no column is held against anything. ``on_expiry``:
+    64". ``reference`` None: no column is held against anything. ``champion``:
+    the version that the others are held against, None for the first one. ``on_expiry``:
     a prediction without a label within ``label_wait_ms`` is dropped, or counts
     as a negative.
     """
@@ -231,6 +232,7 @@ class ModelSpec:
     drift: tuple[DriftSpec, ...] = DEFAULT_DRIFT
     reference: ReferenceSpec | None = None
     data_drift: DataDriftSpec = DataDriftSpec()
+    champion: str | None = None
     label_wait_ms: int = 7 * DAY_MS
     park_ms: int = 10 * MINUTE_MS
     dedupe_ms: int = 10 * MINUTE_MS

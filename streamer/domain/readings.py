@@ -126,7 +126,20 @@ def _read_model(model: ModelMonitor) -> Readings:
     samples = [Sample("model_labels_total", (name, outcome), n) for outcome, n in outcomes.items()]
     samples.append(Sample("model_parked_labels", (name,), len(model.parked)))
     samples += _firing((name, ""), model.silence)
+    samples += _pairs(model)
     return Readings(_model_mark(model), tuple(samples))
+
+
+def _pairs(model: ModelMonitor) -> Iterator[Sample]:
+    """Each challenger beside the champion."""
+    for pair in model.versus.pairs.values():
+        labels = (model.spec.model, pair.challenger, pair.champion)
+        yield Sample("model_version_pairs_total", labels, pair.rows)
+        yield Sample("model_version_loss_difference", labels, pair.difference)
+        low, high = pair.interval
+        if np.isfinite(low):
+            yield Sample("model_version_loss_difference_lower", labels, low)
+            yield Sample("model_version_loss_difference_upper", labels, high)
 
 
 def _read_version(model: str, version: VersionMonitor) -> Readings:

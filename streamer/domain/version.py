@@ -23,6 +23,7 @@ from streamer.domain.bins import (
     BINARY_CODES,
     CLASS_BITS,
     LATENCY_BINS,
+    MAX_CLASSES,
     MULTICLASS_CODES,
     latency_bins,
 )
@@ -468,6 +469,12 @@ class VersionMonitor:
 
     # -- expiry --------------------------------------------------------------------
 
+    def figure(self, rule: str) -> Estimate | None:
+        """The figure of the objective of this name, without bounds; of all rows that have come."""
+        self._count_labels()
+        found = next((each.spec for each in self.thresholds if each.spec.rule == rule), None)
+        return None if found is None else self.estimate(found, None)
+
     def expire(self, gone: list[tuple[str, int]], reason: str) -> None:
         """These predictions got no label in time, or had to make room."""
         self.expired[reason] += len(gone)
@@ -621,6 +628,14 @@ def _number_rows(
     rows = [(guess - label, label) for guess, label in zip(predicted, actual, strict=True)]
     made_at = np.array([each >> 64 & TIME_MASK for each in packed])
     return made_at, rows, [abs(error) for error, _ in rows]
+
+
+def loss_of(task: Task, packed: int, actual: Any) -> float:
+    """Of one row: 1 for a wrong class, or the absolute error of a number. ``packed``: what the join kept."""
+    if task == "regression":
+        predicted: float = _DOUBLE.unpack(_BITS.pack(packed & _LOW_64_BITS))[0]
+        return abs(predicted - float(actual))
+    return float(packed & MAX_CLASSES - 1 != actual)
 
 
 def _fits(spec: ThresholdSpec, task: Task) -> bool:

@@ -29,7 +29,7 @@ COMMANDS = ["broker", "topics", "topics create", "topics describe", "topics acls
             "replay", "alerts", "status", "demo", "state", "state show", "state reset", "state export",
             "state import", "relay", "alerts test", "reference",
             "reference build", "reference take", "reference show", "reference compare",
-            "reference estimate"]  # fmt: skip
+            "reference estimate", "versions"]  # fmt: skip
 
 
 def streamer(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -37,8 +37,8 @@ COMMON |= {"--log-format": COMMON["--log-level"]}
 EVERYWHERE = {"--help", "-h"}
 COMMON["--bootstrap"] |= {"topics acls"}
 COMMON["--group"] |= {"topics acls"}
-COMMON["--bootstrap"] |= {"relay", "reference take"}
-COMMON["--group"] |= {"relay", "reference take"}
+COMMON["--bootstrap"] |= {"relay", "reference take", "versions"}
+COMMON["--group"] |= {"relay", "reference take", "versions"}
 COMMON["--log-level"] |= {"relay"}
 GROUPS = {"", *(each.name for each in app.registered_groups)} - {"alerts"}  # which also is a command itself
 

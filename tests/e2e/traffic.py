@@ -12,6 +12,7 @@ from streamer.home import home
 
 MODELS = tuple(f"model-{number}" for number in range(8))
 REGRESSION, MULTICLASS, FRAUD, PAUSING = "model-3", "model-4", "model-5", "model-7"
+COMPARED = "model-6"  # a challenger predicts beside its champion
 START_MS = 1_790_000_000_000
 # The waits are of record time: short enough to run out many times during a test.
 OBJECTIVES = """
@@ -107,6 +108,8 @@ def _one(
         "latency_ms": chance.lognormvariate(4 + bad, 0.5), "features": {"x": chance.gauss(bad, 1), "k": "a"},
     }  # fmt: skip
     yield 0, prediction
+    if model == COMPARED and chance.random() < 0.7:
+        yield 0, {**prediction, "version": "v2", **_answers(chance, model, bad)[0]}
     if chance.random() < 0.01:
         yield 0, prediction
     if chance.random() < 0.95 and (model != FRAUD or truth):
