@@ -97,6 +97,14 @@ MODEL: dict[str, Family] = {
     ),
     "model_version_loss_difference_upper": Family(
         "gauge", "Upper end of where it can be, at 95 % and at all times at once.", PAIR
+    "model_waiting_labels": Family(
+        "gauge", "Labelled predictions that wait until their pane is label_maturity old.", VERSION, True
+    ),
+    "model_late_labels_total": Family(
+        "counter", "Labels that came after their prediction's pane had been counted.", VERSION, True
+    ),
+    "model_early_labels_total": Family(
+        "counter", "Labelled predictions counted before their time, to make room.", VERSION, True
     ),
     "model_estimated_score": Family(
         "gauge",

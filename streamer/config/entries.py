@@ -252,6 +252,17 @@ class DriftEntry(Strict):
 Drift = Annotated[DriftEntry, BeforeValidator(_as_drift, json_schema_input_type=list[Detector] | DriftEntry)]
 
 
+class ErrorEntry(DriftEntry):
+    """Of the error, the only signal whose rows are labelled: the order in which the detectors see them."""
+
+    order: Literal["arrival", "prediction"] | None = None
+
+
+ErrorDrift = Annotated[
+    ErrorEntry, BeforeValidator(_as_drift, json_schema_input_type=list[Detector] | ErrorEntry)
+]
+
+
 class DataEntry(Strict):
     """How columns are held against the model's ``reference``."""
 
@@ -266,7 +277,7 @@ class DataEntry(Strict):
 class DriftBlock(Strict):
     """Which signals are watched, by which detectors."""
 
-    error: Drift | None = None
+    error: ErrorDrift | None = None
     score: Drift | None = None
     data: DataEntry | None = None
     features: dict[str, Drift] = Field(default_factory=dict)
@@ -315,6 +326,8 @@ class ModelEntry(Strict):
     park: Duration | None = None
     dedupe: Duration | None = None
     on_expiry: Literal["drop", "negative"] | None = None
+    order: Literal["arrival", "prediction"] | None = None
+    label_maturity: Duration | None = None
     evaluate_every: int | None = Field(None, ge=1, le=100_000)
     profile_features: bool | None = None
     alert_feature_values: bool | None = None
@@ -378,6 +391,8 @@ def entry_at(path: tuple[int | str, ...]) -> type[BaseModel]:
             return DriftBlock
         case (*_, "drift", "data"):
             return DataEntry
+        case (*_, "drift", "error"):
+            return ErrorEntry
         case (*_, "adwin"):
             return AdwinEntry
         case (*_, "page_hinkley"):

@@ -14,6 +14,7 @@ from streamer.config.entries import (
     DataEntry,
     DetectorEntry,
     DriftBlock,
+    ErrorEntry,
     FieldsEntry,
     LabelFields,
     ModelEntry,
@@ -41,6 +42,7 @@ from streamer.domain.objectives import (
     ReferenceSpec,
     ThresholdSpec,
     WindowSpec,
+    duration_text,
 )
 
 DEFAULT_SAMPLES = 50
@@ -49,6 +51,7 @@ DEFAULT_SEVERITY = "ticket"
 DEFAULT_LABEL_WINDOW = WindowSpec("last", 1000)
 DEFAULT_TRAFFIC_WINDOW = WindowSpec("duration", 300_000)
 SHORTEST_SILENCE_MS = 1000
+SHORTEST_MATURITY_MS = 1000
 
 _SCORES = frozenset(sum(SCORES_OF_TASK.values(), ()))
 _EVERY_SIGNAL = sorted({*PREDICTION_SIGNALS, *LABEL_SIGNALS, SILENCE, *_SCORES})
@@ -145,6 +148,8 @@ class _Builder:
             park_ms=get("park", base.park_ms),
             dedupe_ms=get("dedupe", base.dedupe_ms),
             on_expiry=get("on_expiry", base.on_expiry),
+            order=get("order", base.order),
+            label_maturity_ms=_label_maturity(layers),
             evaluate_every=get("evaluate_every", base.evaluate_every),
             profile_features=get("profile_features", base.profile_features),
             alert_feature_values=get("alert_feature_values", base.alert_feature_values),
@@ -196,8 +201,22 @@ class _Builder:
         known, most = _names(spec.classes), _most_classes() if spec.classes else 0
         if len(known) > most:
             self._complain(layers.where("classes"), f"{len(known)} classes; there can be {most}")
+        self._check_maturity(spec, layers)
         if layers.own.on_expiry == "negative" and spec.task not in (None, "binary"):
             self._complain(f"{layers.path}.on_expiry", f"`negative` is for binary models, not {spec.task}")
+
+    def _check_maturity(self, spec: ModelSpec, layers: _Layers) -> None:
+        if layers.get("label_maturity") is None:
+            return
+        path, wait = layers.nearest("label_maturity"), duration_text(spec.label_wait_ms)
+        given = duration_text(spec.label_maturity_ms)
+        if spec.label_maturity_ms < SHORTEST_MATURITY_MS:
+            self._complain(path, f"{given} is too short: at least {duration_text(SHORTEST_MATURITY_MS)}")
+        elif spec.label_maturity_ms > spec.label_wait_ms:
+            self._complain(path, f"{given} is longer than label_wait, {wait}: no label comes after that")
+        elif spec.on_expiry == "negative" and spec.label_maturity_ms < spec.label_wait_ms:
+            about = "with `on_expiry: negative` labels come until label_wait is over"
+            self._complain(path, f"{about}: say {wait}, or leave it out")
 
     # -- objectives ------------------------------------------------------------------------
 
@@ -392,7 +411,17 @@ def _drift(block: DriftBlock, layers: _Layers) -> Iterable[DriftSpec]:
                 entry.quiet,
                 entry.severity or layers.get("severity", DEFAULT_SEVERITY),
                 entry.runbook or layers.get("runbook"),
+                entry.order if isinstance(entry, ErrorEntry) else None,
             )
+
+
+def _label_maturity(layers: _Layers) -> int:
+    """In ms; usually a day, ``label_wait`` where that is shorter, or where expiry makes labels."""
+    base = ModelSpec("")
+    wait: int = layers.get("label_wait", base.label_wait_ms)
+    usual = wait if layers.get("on_expiry") == "negative" else min(wait, base.label_maturity_ms)
+    maturity: int = layers.get("label_maturity", max(usual, SHORTEST_MATURITY_MS))
+    return maturity
 
 
 def _data_drift(entry: DataEntry | None, layers: _Layers) -> DataDriftSpec:

@@ -61,6 +61,7 @@ class ModelMonitor:
         "_remap_label",
         "_remap_prediction",
         "_saved",
+        "_waits",
         "born",
         "classes",
         "former",
@@ -97,6 +98,7 @@ class ModelMonitor:
         self.former: Task | None = None
         self._every: list[VersionMonitor] = []
         self._many = False
+        self._waits = spec.waits
         self.table: dict[Any, int] = {}
         if self.task is not None:
             self.decide(self.task)
@@ -382,6 +384,7 @@ class ModelMonitor:
         told: list[Transition] = []
         spec, second = self.spec, now // 1000
         newest = max((v.last_prediction for v in self._every), default=0)
+        clock = self._event_time(now) if self._waits else 0
         for version in self._every:
             table = version.table
             table.note_bucket(before)
@@ -391,13 +394,17 @@ class ModelMonitor:
                 told += self._expire(version, table.expire(limit), "label_wait", now)
             if table.runs:
                 table.forget(second - spec.dedupe_ms // 1000)
-            stepped = version.tick(now, superseded=newest > version.last_prediction)
+            stepped = version.tick(now, newest > version.last_prediction, clock)
             told += self._beside(stepped) if self._many else stepped
         if self.parked:
             self._unpark(second - spec.park_ms // 1000)
         for rule in self.silence:
             told += self._judge_silence(rule, now)
         return told
+
+    def _event_time(self, now: int) -> int:
+        """That of the newest prediction (ms), moved on by the record time that has passed since."""
+        return max((v.prediction_time for v in self._every), default=0) + now - self.last_prediction
 
     def _expire(
         self, version: VersionMonitor, gone: list[tuple[str, int]], reason: str, now: int

@@ -6,8 +6,10 @@ no trace, and figures do not depend on how the rows were cut into batches.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -29,6 +31,9 @@ class MomentLifetime:
     def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
         for error, label in rows:
             self.tally.update(error, label)
+
+    def restate(self, rows: Sequence[Row], times: Sequence[int]) -> None:
+        self.extend(rows, times)
 
     @property
     def rows(self) -> int:
@@ -64,6 +69,9 @@ class MomentRolling:
             self.tally.update(error, label)
             self._seen += 1
             self._dirty.add(at // BLOCK_ROWS)
+
+    def restate(self, rows: Sequence[Row], times: Sequence[int]) -> None:
+        """It holds rows in the order in which they were counted: there is no place for these."""
 
     @property
     def rows(self) -> int:
@@ -111,6 +119,18 @@ class MomentDuration:
                     panes.popleft()
             panes[-1][1].update(error, label)
         self._last_time = times[-1]
+
+    def restate(self, rows: Sequence[Row], times: Sequence[int]) -> None:
+        panes = self._panes
+        for time, (error, label) in sorted(zip(times, rows, strict=True)):
+            pane = time // self._pane_ms
+            if not panes or pane >= panes[-1][0]:  # later than all it has had
+                self.extend([(error, label)], [max(time, self._last_time)])
+            elif pane > panes[-1][0] - self._kept:
+                at = bisect_left(panes, pane, key=itemgetter(0))
+                if panes[at][0] != pane:
+                    panes.insert(at, (pane, Moments()))
+                panes[at][1].update(error, label)
 
     @property
     def tally(self) -> Moments:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 Task = Literal["binary", "multiclass", "regression"]
 Severity = str
+Order = Literal["arrival", "prediction"]
+"""Labelled rows as their labels arrive, or by the time of their predictions."""
 ClassValue = str | int | float | bool
 
 BINARY_SCORES = ("accuracy", "precision", "recall", "f1", "auc_roc", "log_loss", "brier")
@@ -130,6 +132,7 @@ class DriftSpec:
 
     One signal is one rule and one incident, however many detectors watch it.
     The incident resolves after ``quiet_rows`` values without a new detection.
+    ``order``: in which the detectors of the error see the rows, None for the model's.
     """
 
     signal: str
@@ -137,6 +140,7 @@ class DriftSpec:
     quiet_rows: int = 2000
     severity: Severity = "ticket"
     runbook: str | None = None
+    order: Order | None = None
 
     @property
     def rule(self) -> str:
@@ -219,7 +223,8 @@ class ModelSpec:
     64". ``reference`` None: no column is held against anything. ``champion``:
     the version that the others are held against, None for the first one. ``on_expiry``:
     a prediction without a label within ``label_wait_ms`` is dropped, or counts
-    as a negative.
+    as a negative. ``order``: in which labelled rows are counted; by prediction
+    they wait until their pane is ``label_maturity_ms`` old.
     """
 
     model: str
@@ -237,6 +242,8 @@ class ModelSpec:
     park_ms: int = 10 * MINUTE_MS
     dedupe_ms: int = 10 * MINUTE_MS
     on_expiry: Literal["drop", "negative"] = "drop"
+    order: Order = "arrival"
+    label_maturity_ms: int = DAY_MS
     evaluate_every: int = 100
     profile_features: bool = True
     alert_feature_values: bool = False
@@ -247,6 +254,27 @@ class ModelSpec:
         """The windows asked for, those that objectives need, and the lifetime, which histograms need."""
         needed = (t.window for t in self.thresholds if t.signal != SILENCE)
         return tuple(dict.fromkeys((*self.windows, *needed, LIFETIME)))
+
+    @property
+    def error_order(self) -> Order:
+        """The order in which the detectors of the error see the rows."""
+        own = (d.order for d in self.drift if d.signal == "error")
+        return next(own, None) or self.order
+
+    @property
+    def waits(self) -> bool:
+        """Do labelled rows wait, for the figures or for the detectors of the error?"""
+        return "prediction" in (self.order, self.error_order)
+
+    @property
+    def pane_ms(self) -> int:
+        """Rows that wait in prediction order are counted by panes of this length."""
+        return max(1000, self.label_maturity_ms // 24)
+
+    @property
+    def matures_after_ms(self) -> int:
+        """How old the end of a pane has to be: a pane more where expiry makes labels, just after the wait."""
+        return self.label_maturity_ms + (self.pane_ms if self.on_expiry == "negative" else 0)
 
 
 @dataclass(frozen=True, slots=True)

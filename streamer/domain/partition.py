@@ -113,7 +113,7 @@ class Partition:
             self.told += model.tick(now, before)
             parked += len(model.parked)
             for version in model.every_version:
-                pending += len(version.table.pending)
+                pending += len(version.table.pending) + version.waiting
                 recent += len(version.table.recent)
         limits = self.objectives.limits
         excess = (pending - limits.max_pending, parked - limits.max_parked, recent - limits.max_recent)
@@ -125,7 +125,12 @@ class Partition:
         """Let this many of each go: the oldest of whoever has most."""
         everyone = [version for _, version in self.versions()]
         while pending > 0:
-            version = max(everyone, key=lambda v: len(v.table.pending))
+            version = max(everyone, key=lambda v: len(v.table.pending) + v.waiting)
+            if version.waiting > len(version.table.pending):
+                waiting = version.waiting
+                self.told += version.close_oldest(self.now)
+                pending -= waiting - version.waiting
+                continue
             gone = version.table.take_oldest(pending)
             version.expire(gone, "capacity")
             pending -= len(gone)
@@ -262,11 +267,15 @@ class Partition:
         kind, _, window = str(key[3]).partition("/")
         model = self.models.get(str(key[1]))
         version = None if model is None else model.versions.get(key[2])
-        if model is None or version is None or (kind == "labels" and model.former is not None):
+        if model is None or version is None or (kind in ("labels", "ordered") and model.former is not None):
             return False
         if kind == "data":
             return any(str(key[3]) in data.block_names for data in version.data.values())
-        return window in (version.windows if kind == "labels" else version.traffic)
+        if kind == "order":
+            return model.former is None and version.order is not None
+        if kind == "traffic":
+            return window in version.traffic
+        return window in version.windows and key[3] == version.window_key("labels", window)
 
     def _forget(self, model: ModelMonitor, version: VersionMonitor, second: int) -> None:
         """Forget what had been forgotten by this second of record time."""

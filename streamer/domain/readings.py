@@ -111,7 +111,8 @@ def _version_mark(version: VersionMonitor) -> tuple[object, ...]:
     steps = sum(rule.incident.transitions for rule in version.rules)
     expired = tuple(version.expired.values())
     pending = len(version.table.pending)
-    return (version.accepted, version.joined, version.duplicates, expired, pending, steps)
+    waits = () if version.order is None else version.order.mark
+    return (version.accepted, version.joined, version.duplicates, expired, pending, steps, *waits)
 
 
 def _read_model(model: ModelMonitor) -> Readings:
@@ -157,6 +158,7 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
         *_features(who, version),
         *_data(who, version),
         *_estimated(who, version),
+        *_ordered(who, version),
     ]
     coverage = version.coverage(None)
     if coverage is not None:
@@ -254,6 +256,13 @@ def _estimated(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample
         yield Sample("model_estimated_score", (*who, score), value)
     if live.error is not None:
         yield Sample("model_estimate_error", who, live.error)
+
+
+def _ordered(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    if version.order is not None:
+        yield Sample("model_waiting_labels", who, version.order.waiting)
+        yield Sample("model_late_labels_total", who, version.order.late)
+        yield Sample("model_early_labels_total", who, version.order.early)
 
 
 def _histograms(who: tuple[str, str], version: VersionMonitor) -> Iterator[Histogram]:

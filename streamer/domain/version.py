@@ -45,6 +45,7 @@ from streamer.domain.objectives import (
     ThresholdSpec,
     WindowSpec,
 )
+from streamer.domain.prediction_order import PredictionOrder, Row
 from streamer.domain.profile import Profile
 from streamer.domain.rules import (
     AnyRule,
@@ -59,7 +60,12 @@ from streamer.domain.rules import (
 from streamer.domain.scores import Estimate
 from streamer.domain.windows import Blocks, Window, build_window
 
+_Scored = tuple[NDArray[np.int64], Any, list[float]]
+_Waited = tuple[list[Row], bool, bool]
 NO_LATENCY = LATENCY_BINS
+ORDER_ROWS = "order/rows"
+"""The blocks of the rows that wait in prediction order."""
+
 TRAFFIC_ROWS = 100
 MAX_VALUES_TOLD = 20
 LARGEST_FEATURE = 1e300
@@ -85,6 +91,7 @@ class VersionMonitor:
         "_judged_predictions",
         "_judged_settled",
         "_label_windows",
+        "_ordered",
         "_rules_of",
         "_saved",
         "_traffic_windows",
@@ -109,6 +116,7 @@ class VersionMonitor:
         "last_settled",
         "latency_sum_us",
         "made",
+        "order",
         "prediction_time",
         "profile",
         "rows",
@@ -165,6 +173,9 @@ class VersionMonitor:
             for d in spec.drift
             if d.signal.startswith("feature:")
         }
+        # Which rows wait until labels have had their time: those of the figures, those of the error.
+        self._ordered = (spec.order == "prediction", spec.error_order == "prediction")
+        self.order = PredictionOrder(spec.pane_ms, spec.matures_after_ms) if spec.waits else None
         self.data: dict[str, DataWatch] = data_watches(spec, version)
         live = task == "binary" and spec.reference is not None and spec.reference.kind != "previous"
         self.estimate_live = LiveEstimate(spec.label_wait_ms) if live else None
@@ -177,9 +188,9 @@ class VersionMonitor:
             *(each.rule for each in self.data.values()),
         )
         # Not counted yet. Of a prediction: time (running maximum), score, latency, watched features, what the
-        # join keeps of it; of a labelled row: that, the label, label time (running maximum), label time.
+        # join keeps of it; of a labelled row: that, the label, label time (running maximum), label time, id.
         self.made: list[tuple[int, float | None, float | None, dict[str, Any] | None, int]] = []
-        self.rows: list[tuple[int, Any, int, int]] = []
+        self.rows: list[tuple[int, Any, int, int, str]] = []
         self._watched = 0  # so many of ``made`` the detectors have seen
         self._alarms: dict[str, list[Detection]] = {}  # found, to be told at the next evaluation
         self._figures: dict[str, scores.Binary] = {}
@@ -203,7 +214,7 @@ class VersionMonitor:
         count = self.joined = self.joined + 1
         if time > self.label_time:
             self.label_time = time
-        self.rows.append((packed, actual, self.label_time, time))
+        self.rows.append((packed, actual, self.label_time, time, pid))
         return None if count % self.every else self.evaluate_labels(now)
 
     # -- counting -----------------------------------------------------------------
@@ -217,28 +228,57 @@ class VersionMonitor:
             self.profile.flush()
 
     def _count_labels(self) -> None:
-        """Labelled rows: into the windows and the detectors of the error."""
+        """Labelled rows: into what counts them as they arrive; the rest waits for its pane."""
         if not self.rows:
             return
-        packed, actual, row_times, times = zip(*self.rows, strict=True)
+        packed, actual, row_times, times, ids = zip(*self.rows, strict=True)
         self.rows = []
-        self._figures.clear()
-        rows: Any
-        if self.task == "regression":
-            made_at, rows, losses = _number_rows(packed, actual)
-        else:
-            made_at, rows, losses = _class_rows(packed, actual, self.task == "binary")
-        for window in self._label_windows:
-            window.extend(rows, row_times)
+        scored = self._score(packed, actual)
+        made_at, rows, losses = scored
         lags = np.array(times) - made_at
         np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
         self.lag_sum_ms += int(np.maximum(lags, 0).sum())
-        if self.error_watch is not None:
-            self._note_alarms("error", self.error_watch.feed(losses))
-        if "label" in self.data:
-            self.data["label"].take_labels(self.task, packed, actual)
         if self.estimate_live is not None:
             self.estimate_live.take_labels(made_at, np.array(losses) == 0.0)
+        figures, errors = self._ordered
+        self._count_rows(packed, actual, row_times, scored, not figures, not errors)
+        if self.order is not None:
+            late = self.order.take(zip(made_at.tolist(), packed, actual, ids, strict=True))
+            if late and figures:
+                self._restate(rows, made_at, late)
+
+    def _score(self, packed: Sequence[int], actual: Sequence[Any]) -> _Scored:
+        if self.task == "regression":
+            return _number_rows(packed, actual)
+        return _class_rows(packed, actual, self.task == "binary")
+
+    def _count_rows(
+        self,
+        packed: Sequence[int],
+        actual: Sequence[Any],
+        row_times: Sequence[int],
+        scored: _Scored,
+        figures: bool,
+        errors: bool,
+    ) -> None:
+        """Labelled rows: into the windows, and into the detectors of the error."""
+        _, rows, losses = scored
+        if figures:
+            self._figures.clear()
+            for window in self._label_windows:
+                window.extend(rows, row_times)
+            if "label" in self.data:
+                self.data["label"].take_labels(self.task, packed, actual)
+        if errors and self.error_watch is not None:
+            self._note_alarms("error", self.error_watch.feed(losses))
+
+    def _restate(self, rows: Any, made_at: NDArray[np.int64], late: list[int]) -> None:
+        """Rows (by position) whose pane was counted before they came: into the windows that still hold it."""
+        self._figures.clear()
+        times = made_at[late].tolist()
+        mine = [rows[at] for at in late] if self.task == "regression" else rows[late]
+        for window in self._label_windows:
+            window.restate(mine, times)
 
     def _watch_predictions(self) -> None:
         """Predictions: into the detectors of the score and of features."""
@@ -283,11 +323,54 @@ class VersionMonitor:
     def evaluate_labels(self, now: int) -> list[Transition]:
         """Hold the labelled figures against their limits. ``now``: record time in ms."""
         self._count_labels()
-        self.last_label, self._judged_labels = now, self.joined
-        told = [] if self.error_watch is None else self._judge_drift("error", self.error_watch, now)
-        if "label" in self.data and not self.joined % self.every:
-            told += self._judge_data("label", self.joined, self.label_time, now)
-        return told + self._judge_all("labels", self.joined, self.label_time, now)
+        self._judged_labels = self.joined
+        return self._judge_labels(now, ordered=False)
+
+    def _judge_labels(self, now: int, ordered: bool) -> list[Transition]:
+        """Hold against their limits what takes labelled rows in this order."""
+        figures, errors = self._ordered
+        told: list[Transition] = []
+        if errors == ordered and self.error_watch is not None:
+            self.last_label = now
+            told = self._judge_drift("error", self.error_watch, now)
+        if figures != ordered:
+            return told
+        self.last_label = now
+        rows, time = self._labelled
+        if "label" in self.data and not rows % self.every:
+            told += self._judge_data("label", rows, time, now)
+        return told + self._judge_all("labels", rows, time, now)
+
+    @property
+    def _labelled(self) -> tuple[int, int]:
+        """How many labelled rows the figures have had, and the event time of the newest."""
+        if self.order is not None and self._ordered[0]:
+            return self.order.counted, self.order.row_time
+        return self.joined, self.label_time
+
+    def close_panes(self, clock: int, now: int) -> list[Transition]:
+        """Count the panes of rows that are old enough by now. ``clock``: event time in ms."""
+        assert self.order is not None
+        self._count_labels()
+        return [step for pane in self.order.due(clock) for step in self._count_pane(pane, now)]
+
+    def close_oldest(self, now: int) -> list[Transition]:
+        """Count the oldest pane, whatever its age, to make room."""
+        assert self.order is not None
+        return self._count_pane(self.order.close_oldest(), now)
+
+    def _count_pane(self, pane: list[Row], now: int) -> list[Transition]:
+        """Count the rows of a pane, and look at the rules as often as on their arrival."""
+        assert self.order is not None
+        told, start = [], 0
+        while start < len(pane):
+            part = pane[start : start + self.every - self.order.counted % self.every]
+            start += len(part)
+            _, packed, actual, _ = zip(*part, strict=True)
+            times = self.order.advance(part)
+            self._count_rows(packed, actual, times, self._score(packed, actual), *self._ordered)
+            told += self._judge_labels(now, ordered=True)
+        return told
 
     def evaluate_traffic(self, now: int) -> list[Transition]:
         """Hold latency and throughput against their limits, and end quiet incidents."""
@@ -297,7 +380,7 @@ class VersionMonitor:
         if self._rules_of["predictions"] or look or len(self.made) >= TRAFFIC_ROWS:
             self._count_predictions()
         self.last_prediction, self._judged_predictions = now, self.accepted
-        told = []
+        told = [] if self.order is None else self.close_panes(self.prediction_time, now)
         for signal, watch in self._prediction_watches():
             told += self._judge_drift(signal, watch, now)
         if look:
@@ -378,6 +461,11 @@ class VersionMonitor:
         return self.estimate(spec, spec.confidence)
 
     @property
+    def waiting(self) -> int:
+        """Labelled rows that wait for their pane."""
+        return 0 if self.order is None else self.order.waiting
+
+    @property
     def settled(self) -> int:
         """Predictions that got a label, or waited for one in vain."""
         return self.joined + self.expired["label_wait"]
@@ -394,13 +482,15 @@ class VersionMonitor:
         for name, watch in self.feature_watches.items():
             yield f"feature:{name}", watch
 
-    def tick(self, now: int, superseded: bool) -> list[Transition]:
-        """A second of record time has passed."""
+    def tick(self, now: int, superseded: bool, clock: int) -> list[Transition]:
+        """A second of record time has passed. ``clock``: event time in ms, as far as that goes on too."""
         told: list[Transition] = []
         if self.joined != self._judged_labels:
             told += self.evaluate_labels(now)
         if self.accepted != self._judged_predictions:
             told += self.evaluate_traffic(now)
+        if self.order is not None:
+            told += self.close_panes(clock, now)
         if self.settled != self._judged_settled:
             told += self.evaluate_coverage(now)
         last = {"labels": self.last_label, "predictions": self.last_prediction, "settled": self.last_settled}
@@ -487,7 +577,8 @@ class VersionMonitor:
     def _mark(self) -> tuple[int, ...]:
         steps = sum(rule.incident.transitions for rule in self.rules)
         judged = (self._judged_labels, self._judged_predictions, self._judged_settled)
-        return (self.accepted, self.joined, self.duplicates, *self.expired.values(), *judged, steps)
+        waits = () if self.order is None else self.order.mark
+        return (self.accepted, self.joined, self.duplicates, *self.expired.values(), *judged, steps, *waits)
 
     @property
     def changed(self) -> bool:
@@ -501,7 +592,7 @@ class VersionMonitor:
         blocks: dict[str, Blocks] = {}
         for kind, windows in (("labels", self.windows), ("traffic", self.traffic)):
             for name, window in windows.items():
-                key = f"{kind}/{name}"
+                key = self.window_key(kind, name)
                 heads[key], blocks[key] = window.snapshot()
         watches = {"error": self.error_watch, "score": self.score_watch}
         head: dict[str, Any] = {
@@ -529,8 +620,42 @@ class VersionMonitor:
                 blocks |= changed
             if self.estimate_live is not None:
                 head["estimate"] = self.estimate_live.snapshot()
+        if self.order is not None:
+            waiting, blocks[ORDER_ROWS] = self.order.snapshot()
+            head["order"] = waiting | {"ordered": list(self._ordered)}
         self._saved = self._mark()
         return head, blocks
+
+    def window_key(self, kind: str, name: str) -> str:
+        """What a window's state is called. Times of one order mean nothing in a window of the other."""
+        ordered = self._ordered[0] and self.windows[name].spec.kind == "duration"
+        return f"{'ordered' if ordered and kind == 'labels' else kind}/{name}"
+
+    def _restore_order(self, head: Mapping[str, Any] | None, rows: Mapping[int, Any]) -> _Waited | None:
+        """The rows that wait, as they were; those that the file does not want to wait any more."""
+        if head is None or self.order is None:
+            if self.order is not None:  # the file has asked for it only now
+                self.order.counted = self.joined
+            if head is None:
+                return None
+        order = self.order or PredictionOrder(self.spec.pane_ms, self.spec.matures_after_ms)
+        order.restore(head, rows)
+        figures, errors = head["ordered"]
+        if (figures, errors) == self._ordered:
+            return None
+        if not figures:
+            order.counted = self.joined
+        return order.close_all(), figures, errors
+
+    def _count_waited(self, pane: list[Row], figures: bool, errors: bool) -> None:
+        """Count rows at once, in order, that waited under the former file."""
+        if not pane:
+            return
+        _, packed, actual, _ = zip(*pane, strict=True)
+        times = [self.label_time] * len(pane)
+        if figures and self._ordered[0] and self.order is not None:
+            times = self.order.advance(pane)
+        self._count_rows(packed, actual, times, self._score(packed, actual), figures, errors)
 
     def begin_anew(self) -> None:
         """Give up what waits for a label; the counters stay true."""
@@ -555,6 +680,8 @@ class VersionMonitor:
         self.last_prediction, self.last_label, self.last_settled = head["last"]
         self.latency_sum_us, self.lag_sum_ms = map(int, head["sums"])
         self.lag_counts = np.frombuffer(head["lags"], np.int64).copy()
+        saved = None if task_changed else head.get("order")
+        waited = self._restore_order(saved, blocks.get(ORDER_ROWS, {}))
         self._restore_windows("traffic", self.traffic, head["windows"], blocks)
         if not task_changed:
             self._restore_windows("labels", self.windows, head["windows"], blocks)
@@ -578,34 +705,34 @@ class VersionMonitor:
             for signal in ("error", "score"):
                 if signal in self.drift_rules:
                     self.drift_rules[signal].incident.last_position = 0
-        if not orphans and not task_changed:
+        if waited is not None:
+            self._count_waited(*waited)
+        if not orphans and not task_changed and waited is None:
             self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
 
     def _restore_data(self, heads: Mapping[str, Any], blocks: Mapping[str, Mapping[int, Any]]) -> None:
-        at = {"data": (self.accepted, self.prediction_time), "label": (self.joined, self.label_time)}
+        at = {"data": (self.accepted, self.prediction_time), "label": self._labelled}
         for signal, data in self.data.items():
             profile = self._profile_of(signal)
             if not data.restore(heads.get(signal), blocks, profile, self._class_names):
                 data.begin(*at[signal], profile)  # the file has asked for it only now
         self._calibrate()
 
-    @staticmethod
     def _restore_windows(
+        self,
         kind: str,
         windows: Mapping[str, Window],
         heads: Mapping[str, Any],
         blocks: Mapping[str, Mapping[int, bytes]],
     ) -> None:
         for name, window in windows.items():
-            key = f"{kind}/{name}"
+            key = self.window_key(kind, name)
             if key in heads:
                 window.restore(heads[key], blocks.get(key, {}))
 
 
-def _class_rows(
-    packed: Sequence[int], actual: Sequence[int], binary: bool
-) -> tuple[NDArray[np.int64], NDArray[np.intp], list[float]]:
+def _class_rows(packed: Sequence[int], actual: Sequence[int], binary: bool) -> _Scored:
     """Of rows whose label is a class: when they were predicted, their codes, their 0/1 losses."""
     joined = np.array([each & _LOW_64_BITS for each in packed], np.uint64)
     payload, labels = (joined & 0xFFFF).astype(np.intp), np.array(actual, np.intp)
@@ -620,9 +747,7 @@ def number_bits(value: float) -> int:
     return int(_BITS.unpack(_DOUBLE.pack(value))[0])
 
 
-def _number_rows(
-    packed: Sequence[int], actual: Sequence[float]
-) -> tuple[NDArray[np.int64], list[tuple[float, float]], list[float]]:
+def _number_rows(packed: Sequence[int], actual: Sequence[float]) -> _Scored:
     """Of rows whose label is a number: when they were predicted, errors with labels, absolute errors."""
     predicted: list[float] = [_DOUBLE.unpack(_BITS.pack(each & _LOW_64_BITS))[0] for each in packed]
     rows = [(guess - label, label) for guess, label in zip(predicted, actual, strict=True)]

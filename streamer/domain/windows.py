@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,12 @@ class Window(Protocol):
         """Take rows in order: codes as an array of intp, or a list of float pairs.
 
         ``times`` are their event times in ms, never falling.
+        """
+
+    def restate(self, rows: Any, times: Sequence[int]) -> None:
+        """Take rows that came after their time had been counted, in any order, where that time is still held.
+
+        A window of rows, which keeps no times, takes none.
         """
 
     @property
@@ -96,6 +103,12 @@ class LifetimeWindow:
             self._first = times[0]
         self._last = times[-1]
 
+    def restate(self, rows: Codes, times: Sequence[int]) -> None:
+        np.add.at(self.counts, rows, 1)
+        self.rows += len(rows)
+        self._first = min(times) if self._first is None else min(self._first, *times)
+        self._last = max(self._last, *times)
+
     @property
     def tally(self) -> Counts:
         return self.counts
@@ -129,6 +142,9 @@ class RollingWindow:
             part = rows[start : start + size - at]
             self._replace(at, part)
             start += len(part)
+
+    def restate(self, rows: Codes, times: Sequence[int]) -> None:
+        """It holds rows in the order in which they were counted: there is no place for these."""
 
     def _replace(self, at: int, part: Codes) -> None:
         """Put rows into the ring where they fit in one piece."""
@@ -219,6 +235,36 @@ class DurationWindow:
             start = stop
         self.rows += end
         self._last_time = times[-1]
+
+    def restate(self, rows: Codes, times: Sequence[int]) -> None:
+        order = np.argsort(times, kind="stable")
+        rows, sorted_times = rows[order], np.array(times)[order]
+        panes = sorted_times // self._pane_ms
+        for pane in np.unique(panes).tolist():
+            mine = panes == pane
+            self._restate(pane, rows[mine], sorted_times[mine].tolist())
+
+    def _restate(self, pane: int, rows: Codes, times: list[int]) -> None:
+        """Rows of one pane."""
+        if self._pane is None or pane >= self._pane:  # it has had none that are later
+            self.extend(rows, [max(time, self._last_time) for time in times])
+        elif pane > self._pane - self._kept:
+            self._born = min(self._born, times[0])
+            np.add.at(self.counts, rows, 1)
+            self.rows += len(rows)
+            self._add_to_full(pane, rows)
+
+    def _add_to_full(self, pane: int, rows: Codes) -> None:
+        """More rows in a pane that was full, or had none."""
+        cells = np.bincount(rows, minlength=len(self.counts))
+        at = bisect_left(self._full, pane, key=itemgetter(0))
+        if at < len(self._full) and self._full[at][0] == pane:
+            codes, values = _unpack_cells(self._full[at][1])
+            cells[codes] += values
+            del self._full[at]
+        packed = _pack_cells(cells)
+        self._full.insert(at, (pane, packed))
+        self._changed[pane] = packed
 
     def _turn(self, pane: int, time: int) -> None:
         """Close the pane that was filling and drop those that are too old."""

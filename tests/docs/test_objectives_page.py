@@ -12,7 +12,7 @@ from streamer.config.entries import (
     AdwinEntry,
     DataEntry,
     DriftBlock,
-    DriftEntry,
+    ErrorEntry,
     FieldsEntry,
     LabelFields,
     LimitsEntry,
@@ -43,7 +43,7 @@ MODEL, DRIFT = section(PAGE, "Of a model"), section(PAGE, "Drift")
     [
         ("Of a model", ModelEntry),
         ("Objectives", ObjectiveEntry),
-        ("Drift", DriftEntry),
+        ("Drift", ErrorEntry),
         ("Data drift", DataEntry),
     ],
 )
@@ -53,7 +53,7 @@ def test_the_table_of_a_block_has_its_keys(heading: str, entry: Any) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [ObjectivesFile, ModelEntry, ObjectiveEntry, LimitsEntry, DriftBlock, DriftEntry, DataEntry, FieldsEntry],
+    [ObjectivesFile, ModelEntry, ObjectiveEntry, LimitsEntry, DriftBlock, ErrorEntry, DataEntry, FieldsEntry],
 )
 def test_the_example_has_every_key_once_at_least(entry: Any) -> None:
     example = (ROOT / "docs" / "examples" / "objectives.yml").read_text()
@@ -104,6 +104,7 @@ def test_the_defaults_of_a_model_are_those_of_the_code() -> None:
     assert found["park"] == duration_text(spec.park_ms)
     assert found["dedupe"] == duration_text(spec.dedupe_ms)
     assert found["on_expiry"] == spec.on_expiry
+    assert (found["order"], found["label_maturity"]) == (spec.order, duration_text(spec.label_maturity_ms))
     assert found["evaluate_every"] == str(spec.evaluate_every)
     assert found["profile_features"] == str(spec.profile_features).lower()
     assert found["severity"].startswith(specs.DEFAULT_SEVERITY)
