@@ -97,6 +97,7 @@ MODEL: dict[str, Family] = {
     ),
     "model_version_loss_difference_upper": Family(
         "gauge", "Upper end of where it can be, at 95 % and at all times at once.", PAIR
+    ),
     "model_waiting_labels": Family(
         "gauge", "Labelled predictions that wait until their pane is label_maturity old.", VERSION, True
     ),

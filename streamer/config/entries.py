@@ -331,6 +331,7 @@ class ModelEntry(Strict):
     evaluate_every: int | None = Field(None, ge=1, le=100_000)
     profile_features: bool | None = None
     alert_feature_values: bool | None = None
+    alert_examples: bool | None = None
     objectives: dict[str, ObjectiveEntry] | None = None
     drift: DriftBlock | None = None
     reference: ReferenceText | None = None

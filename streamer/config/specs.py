@@ -153,6 +153,7 @@ class _Builder:
             evaluate_every=get("evaluate_every", base.evaluate_every),
             profile_features=get("profile_features", base.profile_features),
             alert_feature_values=get("alert_feature_values", base.alert_feature_values),
+            alert_examples=get("alert_examples", base.alert_examples),
             fields=_field_map(get("fields", FieldsEntry())),
         )
         self._check_model(spec, layers)

@@ -127,6 +127,7 @@ class Incident:
     detections: list[dict[str, Any]] = field(default_factory=list)
     detected: int = 0
     last_position: int = 0
+    since: int | None = None  # event time in ms from which it seems to hold what is, or may become, an alert
 
     def begin_pending(self, rows: int, now: int) -> None:
         self.state, self.since_rows, self.since_time = State.PENDING, rows, now
@@ -153,6 +154,7 @@ class Incident:
         """Close the incident."""
         step = self._step(rule, "resolved", now, value, summary)
         step.resolved_at, step.reason = now, reason
+        self.since = None
         self.state, self.detections, self.detected = State.INACTIVE, [], 0
         return step
 
@@ -160,13 +162,17 @@ class Incident:
         """Keep a detector's alarm as evidence: the last ``MAX_DETECTIONS``, and how many in all."""
         self.detected += 1
         self.last_position = detection.position
-        self.detections = [*self.detections[1 - MAX_DETECTIONS :], asdict(detection)]
+        told = asdict(detection)
+        del told["origin"]  # what follows from it is told as a date
+        self.detections = [*self.detections[1 - MAX_DETECTIONS :], told]
 
     def _step(self, rule: Rule, status: Status, now: int, value: float | None, summary: str) -> Transition:
         self.transitions += 1
         evidence: dict[str, Any] = {}
         if self.detected:
             evidence = {"detections": list(self.detections), "detections_total": self.detected}
+        if self.since is not None:
+            evidence["since"] = rfc3339(self.since)
         return Transition(
             rule,
             status,

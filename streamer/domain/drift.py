@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from river import drift, stats
 from river.base import DriftDetector
 
 from streamer.domain.objectives import DetectorSpec
+from streamer.domain.timeline import Timeline, Times
 
 RECENT = 50
 LARGEST = 1e100
@@ -32,7 +33,8 @@ class Detection:
     ``before``/``after``: the signal's mean on the two sides of the cut, in its
     own unit. ``cut``: the position after which the new level begins; None
     where the detector does not tell, and ``after`` is then the mean of the
-    last ``RECENT`` values.
+    last ``RECENT`` values. ``origin``: the position since which the detector had
+    been looking, and the sum of the signal's values up to there.
     """
 
     detector: str
@@ -40,6 +42,7 @@ class Detection:
     before: float
     after: float
     cut: int | None
+    origin: Sequence[float] | None = None
 
 
 class Scaler:
@@ -79,7 +82,7 @@ class Scaler:
 class Watch:
     """One detector, and where on the signal it last began anew."""
 
-    __slots__ = ("detector", "reset_at", "scaler", "spec", "total")
+    __slots__ = ("detector", "origin", "reset_at", "scaler", "spec", "total")
 
     def __init__(self, spec: DetectorSpec, bounded: bool) -> None:
         self.spec = spec
@@ -87,6 +90,7 @@ class Watch:
         self.scaler = Scaler(spec.warm_up, spec.clip) if scaled else None
         self.detector = _build(spec)
         self.begin_anew(0)
+        self.origin: Sequence[float] = (0, 0.0)
 
     def begin_anew(self, seen: int) -> None:
         """From here on counts what alarms say; ``total`` is the sum of the values since."""
@@ -200,12 +204,16 @@ class Watch:
         return {
             "spec": self.identity,
             "reset": [self.reset_at, self.total],
+            "origin": [*self.origin],
             "scaler": None if scaler is None else [scaler.n, scaler.mean, scaler.m2],
             "state": _detector_state(self.detector),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.reset_at, self.total = state["reset"]
+        if "origin" in state:
+            position, total = state["origin"]
+            self.origin = (position, total)
         if self.scaler is not None and state["scaler"] is not None:
             self.scaler.n, self.scaler.mean, self.scaler.m2 = state["scaler"]
         _restore_detector(self.detector, state["state"])
@@ -215,32 +223,52 @@ class SignalWatch:
     """All detectors of one signal, behind a door that lets only finite numbers in, below ``LARGEST``.
 
     One NaN or infinity would blind ADWIN and Page-Hinkley for ever.
-    ``bounded``: the signal is a 0/1 loss or a probability.
+    ``bounded``: the signal is a 0/1 loss or a probability. ``every``: about how many values apart
+    the timeline keeps dates.
     """
 
-    __slots__ = ("recent", "refused", "seen", "watches")
+    __slots__ = ("recent", "refused", "seen", "timeline", "watches")
 
-    def __init__(self, specs: tuple[DetectorSpec, ...], bounded: bool) -> None:
+    def __init__(self, specs: tuple[DetectorSpec, ...], bounded: bool, every: int = 100) -> None:
+        self.timeline = Timeline(every)
         self.watches = [Watch(spec, bounded) for spec in specs]
         self.seen = 0
         self.refused = 0
         self.recent: list[float] = []
 
-    def feed(self, values: Sequence[float]) -> list[Detection]:
-        """Feed values in order; the alarms they raised, in order. However they are cut, the same come."""
+    def feed(self, values: Sequence[float], times: Times = ()) -> list[Detection]:
+        """Feed values in order; the alarms they raised, in order. However they are cut, the same come.
+
+        ``times``: the event time of each, in ms; without them no change has a date.
+        """
         good = [x for x in values if -LARGEST < x < LARGEST]
-        self.refused += len(values) - len(good)
+        if len(good) < len(values):
+            self.refused += len(values) - len(good)
+            times = [at for at, x in zip(times, values, strict=False) if -LARGEST < x < LARGEST]
         if not good:
             return []
+        totals = self.timeline.note(self.seen, times, good)
         history = self.recent + good
-        found = [each for watch in self.watches for each in watch.feed(good, self.seen, history)]
+        found = []
+        for watch in self.watches:
+            for alarm in watch.feed(good, self.seen, history):
+                found.append(replace(alarm, origin=watch.origin))
+                watch.origin = (alarm.position, totals[alarm.position - self.seen])
         found.sort(key=_position)
         self.seen += len(good)
         self.recent = history[-RECENT:]
         return found
 
+    def since(self, found: Detection) -> int | None:
+        """The event time in ms from which a change that was found seems to hold, where that is known."""
+        if found.origin is None:
+            return None
+        onset = self.timeline.onset(found.origin, self.seen)
+        return self.timeline.at(found.position if onset is None else onset)
+
     def snapshot(self) -> dict[str, Any]:
         return {
+            "timeline": self.timeline.snapshot(),
             "seen": self.seen,
             "refused": self.refused,
             "recent": self.recent,
@@ -251,7 +279,10 @@ class SignalWatch:
         """Become what was snapshot; a detector that the file has changed begins anew."""
         self.seen, self.refused = state["seen"], state["refused"]
         self.recent = list(state["recent"])
+        if "timeline" in state:
+            self.timeline.restore(state["timeline"])
         for watch in self.watches:
+            watch.origin = (self.seen, self.timeline.total)
             saved = next((each for each in state["watches"] if each["spec"] == watch.identity), None)
             if saved is not None:
                 watch.restore(saved)

@@ -439,7 +439,7 @@ class ModelMonitor:
     def _judge_silence(self, rule: ThresholdRule, now: int) -> list[Transition]:
         last = max(self.last_prediction, self.born)
         idle = Estimate(float(now - last), rule.spec.min_samples, None, None)
-        step = rule.evaluate(idle, rule.spec.min_samples, 0, now, now)
+        step = rule.evaluate(idle, rule.spec.min_samples, 0, now, now, since=last)
         return [step] if step else []
 
     # -- state -------------------------------------------------------------------------

@@ -247,6 +247,7 @@ class ModelSpec:
     evaluate_every: int = 100
     profile_features: bool = True
     alert_feature_values: bool = False
+    alert_examples: bool = True
     fields: FieldMap = field(default_factory=FieldMap)
 
     @property

@@ -95,7 +95,13 @@ class ThresholdRule:
         return value <= self.spec.limit - self.margin
 
     def evaluate(
-        self, estimate: Estimate | None, samples: int, rows: int, event_time: int, now: int
+        self,
+        estimate: Estimate | None,
+        samples: int,
+        rows: int,
+        event_time: int,
+        now: int,
+        since: int | None = None,
     ) -> Transition | None:
         """Judge one figure.
 
@@ -105,11 +111,17 @@ class ThresholdRule:
             rows: how many rows the signal has had in all; the hold counts them.
             event_time: of the newest row, in ms; the hold measures it.
             now: record time in ms.
+            since: the date (event time, ms) from which an alert says that it holds, if the figure is
+                beyond the limit from this evaluation on without a break; None: ``event_time``.
         """
         incident = self.incident
         enough = samples >= self.spec.min_samples
         if incident.state is State.FIRING:
             return self._judge_open(estimate, now) if enough else None
+        if estimate is None or not enough or not self.beyond(estimate.value):
+            incident.since = None
+        elif incident.since is None:
+            incident.since = event_time if since is None else since
         if estimate is None or not enough or not self.breaks(estimate):
             if incident.state is State.PENDING:
                 incident.calm()
@@ -176,8 +188,8 @@ class DriftRule:
         self.counts: Moved = "labels" if spec.signal == "error" else "predictions"
         self.rule = Rule(model, version, spec.rule, spec.kind, spec.signal, spec.severity, spec.runbook)
 
-    def detected(self, detections: Sequence[Detection], now: int) -> Transition:
-        """Open the incident, or add to it."""
+    def detected(self, detections: Sequence[Detection], now: int, since: int | None = None) -> Transition:
+        """Open the incident, or add to it. ``since``: the event time in ms of the change, where known."""
         incident = self.incident
         for detection in detections:
             incident.remember(detection)
@@ -186,6 +198,7 @@ class DriftRule:
         if incident.state is State.FIRING:
             step = incident.update(self.rule, now, latest.after, "again: " + text)
         else:
+            incident.since = since
             step = incident.fire(self.rule, now, latest.after, text)
         step.detector, step.direction = latest.detector, self._direction(latest)
         return step
@@ -328,7 +341,9 @@ def snapshot_rules(rules: Sequence[AnyRule]) -> list[dict[str, Any]]:
     return [
         {"rule": asdict(rule.rule), "incident": rule.incident.snapshot()}
         for rule in rules
-        if rule.incident.transitions or rule.incident.state is not State.INACTIVE
+        if rule.incident.transitions
+        or rule.incident.state is not State.INACTIVE
+        or rule.incident.since is not None
     ]
 
 

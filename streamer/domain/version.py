@@ -30,6 +30,7 @@ from streamer.domain.bins import (
 from streamer.domain.classes import Classes
 from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
+from streamer.domain.examples import build_examples
 from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
 from streamer.domain.live_estimate import LiveEstimate
 from streamer.domain.moment_windows import build_moment_window
@@ -58,6 +59,7 @@ from streamer.domain.rules import (
     snapshot_rules,
 )
 from streamer.domain.scores import Estimate
+from streamer.domain.timeline import Timeline
 from streamer.domain.windows import Blocks, Window, build_window
 
 _Scored = tuple[NDArray[np.int64], Any, list[float]]
@@ -105,10 +107,12 @@ class VersionMonitor:
         "error_watch",
         "estimate_live",
         "every",
+        "examples",
         "expired",
         "feature_watches",
         "joined",
         "label_time",
+        "labelled",
         "lag_counts",
         "lag_sum_ms",
         "last_label",
@@ -169,7 +173,7 @@ class VersionMonitor:
         self.error_watch = self._watch("error", bounded=task != "regression")
         self.score_watch = self._watch("score", bounded=True)
         self.feature_watches = {
-            d.signal.removeprefix("feature:"): SignalWatch(d.detectors, bounded=False)
+            d.signal.removeprefix("feature:"): SignalWatch(d.detectors, False, self.every)
             for d in spec.drift
             if d.signal.startswith("feature:")
         }
@@ -180,6 +184,9 @@ class VersionMonitor:
         live = task == "binary" and spec.reference is not None and spec.reference.kind != "previous"
         self.estimate_live = LiveEstimate(spec.label_wait_ms) if live else None
         self._calibrate()
+        on_labels = [rule.spec for rule in self._rules_of["labels"]]
+        self.labelled = Timeline(self.every) if on_labels else None  # when labelled rows were predicted
+        self.examples = build_examples(spec, task, on_labels, {} if classes is None else classes.table)
         self._label_windows = list(self.windows.values())
         self._traffic_windows = list(self.traffic.values())
         self.rules: tuple[AnyRule, ...] = (
@@ -202,7 +209,7 @@ class VersionMonitor:
 
     def _watch(self, signal: str, bounded: bool) -> SignalWatch | None:
         spec: DriftSpec | None = next((d for d in self.spec.drift if d.signal == signal), None)
-        return None if spec is None else SignalWatch(spec.detectors, bounded)
+        return None if spec is None else SignalWatch(spec.detectors, bounded, self.every)
 
     # -- once per labelled row ---------------------------------------------------
 
@@ -241,7 +248,7 @@ class VersionMonitor:
         if self.estimate_live is not None:
             self.estimate_live.take_labels(made_at, np.array(losses) == 0.0)
         figures, errors = self._ordered
-        self._count_rows(packed, actual, row_times, scored, not figures, not errors)
+        self._count_rows(packed, actual, ids, row_times, scored, not figures, not errors)
         if self.order is not None:
             late = self.order.take(zip(made_at.tolist(), packed, actual, ids, strict=True))
             if late and figures:
@@ -256,21 +263,27 @@ class VersionMonitor:
         self,
         packed: Sequence[int],
         actual: Sequence[Any],
+        ids: Sequence[str],
         row_times: Sequence[int],
         scored: _Scored,
         figures: bool,
         errors: bool,
     ) -> None:
         """Labelled rows: into the windows, and into the detectors of the error."""
-        _, rows, losses = scored
+        made_at, rows, losses = scored
         if figures:
             self._figures.clear()
             for window in self._label_windows:
                 window.extend(rows, row_times)
+            before = self._labelled[0] - len(ids)
+            if self.labelled is not None:
+                self.labelled.note(before, made_at)
+            if self.examples is not None:
+                self.examples.take(before, ids, rows, losses)
             if "label" in self.data:
                 self.data["label"].take_labels(self.task, packed, actual)
         if errors and self.error_watch is not None:
-            self._note_alarms("error", self.error_watch.feed(losses))
+            self._note_alarms("error", self.error_watch.feed(losses, made_at))
 
     def _restate(self, rows: Any, made_at: NDArray[np.int64], late: list[int]) -> None:
         """Rows (by position) whose pane was counted before they came: into the windows that still hold it."""
@@ -286,11 +299,14 @@ class VersionMonitor:
         self._watched = len(self.made)
         if self.score_watch is not None:
             found = [score for _, score, _, _, _ in new if score is not None]
-            self._note_alarms("score", self.score_watch.feed(found))
+            rows = new if len(found) == len(new) else [row for row in new if row[1] is not None]
+            self._note_alarms("score", self.score_watch.feed(found, _MadeAt(rows)))
         for name, watch in self.feature_watches.items():
-            values: list[Any] = [features.get(name) for _, _, _, features, _ in new if features is not None]
-            numbers = [float(x) for x in values if type(x) in _NUMBERS and abs(x) < LARGEST_FEATURE]
-            self._note_alarms(f"feature:{name}", watch.feed(numbers))
+            values: list[tuple[int, Any]]
+            values = [(at, features.get(name)) for at, _, _, features, _ in new if features is not None]
+            numbers = [(at, float(x)) for at, x in values if type(x) in _NUMBERS and abs(x) < LARGEST_FEATURE]
+            alarms = watch.feed([x for _, x in numbers], [at for at, _ in numbers])
+            self._note_alarms(f"feature:{name}", alarms)
 
     def _count_predictions(self) -> None:
         """Predictions: into the windows of traffic."""
@@ -366,9 +382,9 @@ class VersionMonitor:
         while start < len(pane):
             part = pane[start : start + self.every - self.order.counted % self.every]
             start += len(part)
-            _, packed, actual, _ = zip(*part, strict=True)
+            _, packed, actual, ids = zip(*part, strict=True)
             times = self.order.advance(part)
-            self._count_rows(packed, actual, times, self._score(packed, actual), *self._ordered)
+            self._count_rows(packed, actual, ids, times, self._score(packed, actual), *self._ordered)
             told += self._judge_labels(now, ordered=True)
         return told
 
@@ -404,7 +420,9 @@ class VersionMonitor:
         for detection in found:
             key = (detection.detector, signal)
             self.detections[key] = self.detections.get(key, 0) + 1
-        told = rule.detected(found, now)
+        told = rule.detected(found, now, watch.since(found[0]))
+        if signal == "error" and told.direction == "worse":
+            self._add_examples(told, None)
         if signal.startswith("feature:") and self.spec.alert_feature_values:
             told.evidence["recent_values"] = watch.recent[-MAX_VALUES_TOLD:]
         return [told]
@@ -440,13 +458,22 @@ class VersionMonitor:
     def _judge_all(self, counts: str, rows: int, event_time: int, now: int) -> list[Transition]:
         """Judge the thresholds that rows of this kind move; see ``ThresholdRule.evaluate``."""
         told = []
+        # An alert about labelled rows dates from when they were predicted: that is when it went wrong.
+        since = self.labelled.at(rows) if counts == "labels" and self.labelled is not None else event_time
         for rule in self._rules_of[counts]:
             samples = self.samples(rule.spec)
             estimate = self._figure(rule) if samples >= rule.spec.min_samples else None
-            step = rule.evaluate(estimate, samples, rows, event_time, now)
+            step = rule.evaluate(estimate, samples, rows, event_time, now, since)
             if step is not None:
+                if counts == "labels" and step.status != "resolved":
+                    self._add_examples(step, rule.spec)
                 told.append(step)
         return told
+
+    def _add_examples(self, told: Transition, spec: ThresholdSpec | None) -> None:
+        found = [] if self.examples is None else self.examples.of(spec)
+        if found:
+            told.evidence["examples"] = found
 
     def _figure(self, rule: ThresholdRule) -> Estimate | None:
         """The figure of a rule; its bounds, which cost more, only where they can matter.
@@ -611,6 +638,8 @@ class VersionMonitor:
             "profile": None if self.profile is None else self.profile.snapshot(),
             "rules": snapshot_rules(self.rules),
             "detections": [[*key, count] for key, count in self.detections.items()],
+            "labelled": None if self.labelled is None else self.labelled.snapshot(),
+            "examples": None if self.examples is None else self.examples.snapshot(),
             "alarms": {signal: [asdict(each) for each in found] for signal, found in self._alarms.items()},
         }
         if self.data:
@@ -651,11 +680,11 @@ class VersionMonitor:
         """Count rows at once, in order, that waited under the former file."""
         if not pane:
             return
-        _, packed, actual, _ = zip(*pane, strict=True)
+        _, packed, actual, ids = zip(*pane, strict=True)
         times = [self.label_time] * len(pane)
         if figures and self._ordered[0] and self.order is not None:
             times = self.order.advance(pane)
-        self._count_rows(packed, actual, times, self._score(packed, actual), figures, errors)
+        self._count_rows(packed, actual, ids, times, self._score(packed, actual), figures, errors)
 
     def begin_anew(self) -> None:
         """Give up what waits for a label; the counters stay true."""
@@ -688,6 +717,12 @@ class VersionMonitor:
             for name, watch in (("error", self.error_watch), ("score", self.score_watch)):
                 if watch is not None and name in head["watches"]:
                     watch.restore(head["watches"][name])
+            for keeper, saved in (
+                (self.labelled, head.get("labelled")),
+                (self.examples, head.get("examples")),
+            ):
+                if keeper is not None and saved is not None:
+                    keeper.restore(saved)
         for name, watch in self.feature_watches.items():
             if name in head["features"]:
                 watch.restore(head["features"][name])
@@ -730,6 +765,21 @@ class VersionMonitor:
             key = self.window_key(kind, name)
             if key in heads:
                 window.restore(heads[key], blocks.get(key, {}))
+
+
+class _MadeAt(Sequence[int]):
+    """When predictions were made, read off their rows: only a few of a batch are asked for."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Sequence[tuple[int, *tuple[Any, ...]]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._rows[at][0]
 
 
 def _class_rows(packed: Sequence[int], actual: Sequence[int], binary: bool) -> _Scored:

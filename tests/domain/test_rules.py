@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from streamer.adapters import codec
 from streamer.domain.alerts import Resolution, State, Transition
 from streamer.domain.drift import Detection
+from streamer.domain.events import rfc3339
 from streamer.domain.objectives import (
     HOUR_MS,
     LIFETIME,
@@ -170,7 +171,8 @@ def test_a_figure_just_below_its_limit_fires_by_itself_but_not_by_its_bound() ->
     lower, upper = wilson(60, 100, 0.95)
     step = Judge(ACCURACY).say(0.60, lower=lower, upper=upper)
     assert step is not None
-    assert step.evidence == {"samples": 100, "lower": lower, "upper": upper, "error": 0.0}
+    about = {"samples": 100, "lower": lower, "upper": upper, "error": 0.0}
+    assert step.evidence == {**about, "since": rfc3339(NOW + 1_000)}
 
 
 def test_for_a_maximum_it_is_the_lower_bound_that_has_to_break_the_limit() -> None:
@@ -625,3 +627,75 @@ def test_default_objectives_of_another_task_are_not_asked_of_a_model(seed: int) 
         log.label(number, 0.25 * number, model="prices")
     feed(pipeline, log.steps)
     assert {alert["rule"] for alert in pipeline.take_effects().alerts} == {"r2"}
+
+
+# -- since when -------------------------------------------------------------------------
+
+
+def since_of(step: Transition | None) -> str | None:
+    assert step is not None
+    found: str | None = step.evidence.get("since")
+    return found
+
+
+def test_an_alert_dates_from_when_its_figure_went_beyond_the_limit_not_from_when_it_was_sure() -> None:
+    judge = Judge(replace(ACCURACY, hold_rows=20))
+    assert judge.say(0.9) is None
+    for _ in range(3):
+        assert judge.say(0.79, upper=0.85) is None  # beyond, but not for sure
+    told = [judge.say(0.6, upper=0.7) for _ in range(3)]
+    assert since_of(told[-1]) == rfc3339(NOW + 2_000)
+
+
+def test_a_figure_that_was_back_in_between_dates_from_when_it_went_beyond_again() -> None:
+    judge = Judge(replace(BARE, hold_rows=20))
+    assert judge.all([0.7, 0.9, 0.7, None, 0.7, 0.7, 0.7])[-1] == "firing"
+    step = judge.say(0.2)
+    assert step is not None
+    assert (step.status, since_of(step)) == ("updated", rfc3339(NOW + 5_000))
+    assert since_of(judge.say(0.95)) == rfc3339(NOW + 5_000)  # its end still says when it began
+    assert judge.say(0.9) is None
+    judge.say(0.1)
+    assert since_of(judge.say(0.1) or judge.say(0.1)) == rfc3339(NOW + 11_000)
+
+
+def test_when_a_figure_went_beyond_outlives_a_restart() -> None:
+    judge = Judge(ACCURACY)
+    assert judge.say(0.79, upper=0.85) is None
+    state = codec.decode_cell(codec.encode_cell(snapshot_rules([judge.rule])))
+    judge.rule = ThresholdRule(ACCURACY, "m", "v1")
+    restore_rules([judge.rule], state)
+    assert since_of(judge.say(0.6, upper=0.7)) == rfc3339(NOW + 1_000)
+
+
+def test_silence_dates_from_the_last_prediction() -> None:
+    log = Log()
+    spec = ModelSpec("m", thresholds=(replace(SILENCE, maximum=5_000.0),), drift=())
+    pipeline = build(Objectives(models={"m": spec}))
+    log.predict("1")
+    spoke = log.at
+    feed(pipeline, log.steps)
+    for second in range(1, 10):
+        pipeline.tick(spoke + second * 1_000)
+    [alert] = pipeline.effects.alerts
+    assert alert["evidence"]["since"] == rfc3339(spoke)
+
+
+def test_an_alert_on_labels_dates_from_the_predictions_however_late_their_labels_were() -> None:
+    """The model begins to fail at a known prediction; its labels come a day later."""
+    log, day = Log(), 86_400_000
+    spec = ModelSpec("m", task="binary", windows=(LAST_100,), thresholds=(BARE,), drift=(), evaluate_every=50)
+    pipeline = build(Objectives(models={"m": spec}))
+    began = log.at
+    for number in range(1_000):
+        log.predict(number)
+        log.wait(1_000)
+    log.wait(day)
+    for number in range(1_000):
+        log.label(number, 1 if number < 600 else 0)
+        log.wait(1_000)
+    feed(pipeline, log.steps)
+    first = next(each for each in pipeline.effects.alerts if each["kind"] == "threshold")
+    assert first["status"] == "firing"
+    # Of the last 100 more than 20 are wrong at the first look after number 620, at most 50 rows on.
+    assert rfc3339(began + 600_000) <= first["evidence"]["since"] <= rfc3339(began + 650_000)
