@@ -71,8 +71,8 @@ def rights_of(role: Role, topics: Topics, group: str) -> tuple[Right, ...]:
             )
         case Role.VIEWER:
             return (
-                Right("topic", (*dict.fromkeys((*sources, *inputs)), topics.reports, *traced), ("Describe",)),
-                Right("topic", kept, ("Read",)),
+                Right("topic", (*dict.fromkeys((*sources, *inputs)), *traced), ("Describe",)),
+                Right("topic", (*kept, topics.reports), ("Read",)),
                 Right("group", (group,), ("Describe",)),
             )
         case Role.OPERATOR:

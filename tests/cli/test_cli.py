@@ -26,7 +26,8 @@ from tests.deadline import wait_until
 from tests.e2e.worker_process import WorkerProcess
 
 COMMANDS = ["broker", "topics", "topics create", "topics describe", "topics acls", "worker", "check",
-            "replay", "alerts", "status", "demo", "state", "state show", "state reset", "state export",
+            "replay", "alerts", "explain", "status", "demo",
+            "state", "state show", "state reset", "state export",
             "state import", "relay", "alerts test", "reference",
             "reference build", "reference take", "reference show", "reference compare",
             "reference estimate", "versions"]  # fmt: skip

@@ -24,6 +24,7 @@ TABLE: dict[str, tuple[Role, list[str]]] = {
     "topics describe": (Role.OPERATOR, ["--trace"]),
     "replay": (Role.PRODUCER, ["LOG", "--model", MODEL]),
     "alerts": (Role.VIEWER, []),
+    "explain": (Role.VIEWER, ["latest"]),
     "status": (Role.VIEWER, []),
     "state show": (Role.VIEWER, []),
     "reference take": (Role.VIEWER, ["NEW", "--model", MODEL]),

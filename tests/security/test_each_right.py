@@ -32,10 +32,11 @@ def needs() -> Iterator[Need]:
     """Role, right, a command that fails without it, and what that says; ``{}``: the name of the resource."""
     for name in SOURCES:
         yield Role.PRODUCER, f"Write on topic {name}", ["replay", "LOG", "--model", "churn"], HIDDEN
-    for name in (*SOURCES, "reports", "trace"):
+    for name in (*SOURCES, "trace"):
         yield Role.VIEWER, f"Describe on topic {name}", ["state", "show"], HIDDEN
     yield Role.VIEWER, "Read on topic state", ["state", "export", "NEW"], HIDDEN
     yield Role.VIEWER, "Read on topic alerts", ["alerts"], HIDDEN
+    yield Role.VIEWER, "Read on topic reports", ["explain", "nothing"], HIDDEN
     yield Role.VIEWER, "Read on topic dead-letters", ["dead-letters", "list"], HIDDEN
     yield Role.VIEWER, "Describe on group group", ["state", "show"], "the offsets of group {}"
     for name in EVERY:

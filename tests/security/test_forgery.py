@@ -193,7 +193,8 @@ def test_the_tables_of_status_show_names_as_they_are_and_follow_no_markup(text: 
 
 
 READING = (
-    "alerts", "alerts --firing", "alerts --json", "status", "state show", "state show --json",
+    "alerts", "alerts --firing", "alerts --json", "explain latest", "status",
+    "state show", "state show --json",
     "dead-letters list", "dead-letters list --json", "dead-letters list --summary", "dead-letters show 0:0",
 )  # fmt: skip
 COMMAND_WORDS = {word for name in PRESENT for word in name.split()}

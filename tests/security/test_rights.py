@@ -35,7 +35,8 @@ def worker(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         on_drop=drops.append,
     ) as logger:
         for number in range(EVENTS):
-            logger.label(logger.prediction(1, features={"age": number}), number % 2)
+            # Right, then wrong: an alert that can be explained.
+            logger.label(logger.prediction(1, features={"age": number}), int(number < EVENTS // 2))
         assert logger.flush(30) == 0
     assert drops == []
     misplaced = {"prediction_id": "x", "model": MODEL, "timestamp": 1_790_000_000_000, "prediction": 1}
