@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import random
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,17 @@ def test_a_document_without_end_is_cut() -> None:
     alert["summary"] = "y" * 1_000_000
     assert len(text_of(alert)) < 100_000
     assert len(page_of(explain(alert))) < 400_000
+
+
+def test_long_names_are_cut() -> None:
+    alert = alert_of("accuracy")
+    alert |= {"model": "m" * 200, "version": "v" * 100, "rule": "r" * 500, "runbook": "b" * 5_000}
+    alert["evidence"]["segments"][0]["segment"] = "s" * 500
+    alert["evidence"]["columns"][0]["cells"][0][0] = "c" * 500
+    for said in both(alert):
+        for letter, most in (("m", 60), ("v", 60), ("r", 60), ("s", 60), ("c", 24), ("b", 300)):
+            longest = max(map(len, re.findall(f"{letter}+", said.replace(" ", ""))))
+            assert longest <= most, letter
 
 
 def test_every_alert_of_a_worker_can_be_explained() -> None:
