@@ -226,7 +226,7 @@ def test_windows_and_detectors_take_the_rows_by_prediction_time_as_pandas_sorts_
     recent = wanted[wanted["at"] // pane > wanted["at"].max() // pane - 4_000 // pane]
     assert version.windows["last 4s"].rows == len(recent)
     watch = SignalWatch((TOUCHY,), bounded=True)
-    watch.feed((wanted.value != wanted.truth).astype(float).tolist())
+    watch.feed((wanted.value != wanted.truth).astype(float).tolist(), wanted["at"].tolist())
     assert version.error_watch is not None
     assert version.error_watch.snapshot() == watch.snapshot()
 
