@@ -16,6 +16,7 @@ from streamer.explanation.values import (
     Figures,
     Pair,
     cut,
+    date,
     moment,
     name_of,
     number,
@@ -31,6 +32,12 @@ from streamer.terminal import clean
 MOST = {"columns": 20, "cells": 40, "findings": 10, "segments": 30, "versions": 20, "examples": 20}
 MOST_DETECTIONS = 50
 MOST_UNREAD = 50
+_DISTANCES = {
+    "psi": "PSI",
+    "jensen_shannon": "JS",
+    "total_variation": "TV",
+    "wasserstein": "moved by",
+}
 _Part = TypeVar("_Part")
 
 
@@ -58,10 +65,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ColumnPart:
-    """How one column has changed. ``facts``: what else is told of it, in a few words each."""
+    """How one column has changed. ``facts``: what else is told of it, in a few words each.
+
+    ``changed``: the alert says so, by a finding or a date.
+    """
 
     name: str
     distance: float | None
+    changed: bool
     facts: tuple[str, ...]
     findings: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -115,7 +126,9 @@ class Explanation:
     headline: str
     figures: Figures
     facts: list[tuple[str, str]] = field(default_factory=list)
+    limit: str = "objective"
     runbook: str | None = None
+    look_first: list[str] = field(default_factory=list)
     scale: Scale | None = None
     columns: list[ColumnPart] = field(default_factory=list)
     made_of: str | None = None
@@ -129,6 +142,10 @@ class Explanation:
     examples: list[str] = field(default_factory=list)
     identity: list[tuple[str, str]] = field(default_factory=list)
     rest: list[tuple[str, str]] = field(default_factory=list)
+
+    def calm(self, column: ColumnPart) -> bool:
+        """Is it one that has hardly changed, beside others that have?"""
+        return not column.changed and any(each.changed for each in self.columns)
 
 
 def read_evidence(found: Explanation, given: Mapping[str, Any]) -> None:
@@ -185,8 +202,9 @@ def _column(entry: Any) -> ColumnPart | None:
     facts = []
     middle = entry.get("middle")
     if isinstance(middle, list) and len(middle) == 2:
+        word = "commonest" if any(isinstance(x, str) for x in middle) else "middle"
         old, new = (shown(number(x)) if number(x) is not None else name_of(x) for x in middle)
-        facts.append(f"middle {old} → {new}" if old != new else f"middle {new}")
+        facts.append(f"{word} {old} → {new}" if old != new else f"{word} {new}")
     before, after = pair_of(entry.get("missing"))
     if after is not None and (before or after):
         facts.append(f"missing {percent(before)} → {percent(after)}")
@@ -194,14 +212,22 @@ def _column(entry: Any) -> ColumnPart | None:
         share = number(entry.get(key))
         if share:
             facts.append(f"{word} {percent(share)}")
+    since = moment(entry.get("since"))
+    if since is not None:
+        facts.append(f"since {date(since)}")
+    for key, word in _DISTANCES.items():
+        if number(entry.get(key)) not in (None, number(entry.get("distance"))):
+            facts.append(f"{word} {shown(number(entry[key]))}")
     cells = entry.get("cells")
     read = (_cell(each) for each in (cells if isinstance(cells, list) else [])[: MOST["cells"]])
     findings = entry.get("findings")
     said = (findings if isinstance(findings, list) else [])[: MOST["findings"]]
     known = {"column", "distance", "middle", "missing", "unseen", "out_of_range", "cells", "findings"}
+    known |= {"since", *_DISTANCES}
     return ColumnPart(
         name_of(entry["column"]),
         number(entry.get("distance")),
+        bool(said) or since is not None,
         tuple(facts),
         tuple(text_of(each) for each in said),
         tuple(each for each in read if each is not None),

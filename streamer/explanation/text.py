@@ -98,6 +98,8 @@ def _head(found: Explanation, width: int) -> Iterator[RenderableType]:
     yield _inset(Text(found.headline, "bold"))
     yield Text("")
     facts = _pairs(found.facts)
+    for place, each in enumerate(found.look_first, start=1):
+        facts.add_row(Text("look first" if place == 1 else ""), Text(f"{place}. {each}"))
     if found.runbook is not None:
         facts.add_row(Text("runbook"), Text(found.runbook))
     yield _inset(facts)
@@ -129,7 +131,10 @@ def _scale(found: Explanation, scale: Scale, width: int) -> Iterator[Text]:
     plot.stylize("bold red", value, value + 1)
     yield plot
     names = sorted(
-        [(value, f"● {found.figures(scale.value)}"), (limit, f"┃ objective {found.figures(scale.threshold)}")]
+        [
+            (value, f"● {found.figures(scale.value)}"),
+            (limit, f"┃ {found.limit} {found.figures(scale.threshold)}"),
+        ]
     )
     labels = " " * max(0, min(names[0][0], width - sum(len(each) + 2 for _, each in names))) + names[0][1]
     labels += " " * max(2, min(names[1][0], width - len(names[1][1])) - len(labels)) + names[1][1]
@@ -142,10 +147,10 @@ def _columns(found: Explanation, width: int) -> Iterator[RenderableType]:
     against = "" if found.made_of is None else f", against {found.made_of}"
     yield _title("Columns", f"the most changed first{against}")
     for place, column in enumerate(found.columns, start=1):
-        yield _inset(*_column(column, place, width - 4))
+        yield _inset(*_column(column, place, width - 4, found.calm(column)))
 
 
-def _column(column: ColumnPart, place: int, width: int) -> Iterator[RenderableType]:
+def _column(column: ColumnPart, place: int, width: int, calm: bool) -> Iterator[RenderableType]:
     distance = "" if column.distance is None else f"  distance {shown(column.distance)}"
     yield Text.assemble(f"{place}  ", (column.name, "bold"), (distance, "cyan"))
     for line in _filled(column.facts, width - 3):
@@ -155,6 +160,11 @@ def _column(column: ColumnPart, place: int, width: int) -> Iterator[RenderableTy
     for name, value in column.more:
         yield Text(f"   {name}: {value}", "dim")
     if not column.cells:
+        return
+    if calm:
+        sides = ([each.before for each in column.cells], [each.after for each in column.cells])
+        before, after = (_spark([0.0, *side], width)[1:] for side in sides)
+        yield Text.assemble("   ", (before, _BEFORE), " → ", (after, _AFTER))
         return
     # Name, then a bar and its share for each side.
     longest = max(cell_len(each.name) for each in column.cells)

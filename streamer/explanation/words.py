@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from streamer.adapters.alert_log import Alert
-from streamer.explanation.reading import STATUSES, DetectionPart, Explanation, Scale, read_evidence, unread
+from streamer.explanation.reading import STATUSES, Explanation, Scale, read_evidence, unread
 from streamer.explanation.values import (
-    Figures,
     cut,
     date,
     figures_of,
@@ -48,10 +47,13 @@ def explain(alert: Alert) -> Explanation:
         figures,
     )
     read_evidence(found, given)
-    latest = found.detections[-1] if found.detections else None
-    found.headline = _headline(alert, signal, figures, latest)
+    if alert.get("kind") == "data_drift":
+        found.limit = "limit"
+    found.headline = _headline(alert, found, signal)
     found.scale = _scale(alert, given)
-    found.facts = list(_facts(alert, given, found, signal))
+    found.facts = list(_facts(alert, given, found))
+    if found.status != "resolved":
+        found.look_first = _look_first(found)
     link = alert.get("runbook")
     found.runbook = text_of(link) if isinstance(link, str) and link else None
     found.identity = list(_identity(alert))
@@ -59,7 +61,8 @@ def explain(alert: Alert) -> Explanation:
     return found
 
 
-def _headline(alert: Alert, signal: str, figures: Figures, latest: DetectionPart | None) -> str:
+def _headline(alert: Alert, found: Explanation, signal: str) -> str:
+    figures, latest = found.figures, found.detections[-1] if found.detections else None
     value, threshold = number(alert.get("value")), number(alert.get("threshold"))
     kind, over = alert.get("kind"), alert.get("status") == "resolved"
     window = "" if alert.get("window") in (None, "") else f" over {name_of(alert['window'])}"
@@ -71,12 +74,19 @@ def _headline(alert: Alert, signal: str, figures: Figures, latest: DetectionPart
             "superseded": "another version has taken over",
         }.get(str(alert.get("reason")))
         if kind in ("concept_drift", "data_drift") and alert.get("reason") == "recovered":
-            why = f"{signal} has shown no further change"
+            why = (
+                f"{signal} has shown no further change"
+                if threshold is None
+                else f"the {signal} is like its reference again"
+            )
         return f"It is over: {why}" if why else "It is over"
     if kind == "silence" and value is not None:
         return f"No prediction for {figures(value)}"
     if latest is not None:
         return f"{_said(signal, alert.get('direction'))}: {figures(latest.before)} → {figures(latest.after)}"
+    if kind == "data_drift" and found.columns:
+        first = found.columns[0]
+        return f"{first.name}: {first.findings[0] if first.findings else 'its distribution has moved'}"
     if value is not None and threshold is not None:
         least = {"below": "at least", "above": "at most"}.get(str(alert.get("direction")), "")
         objective = f"{least} {figures(threshold)}".strip()
@@ -91,9 +101,7 @@ def _said(signal: str, direction: Any) -> str:
     return f"{what} {way.get(str(direction), 'changed')}"
 
 
-def _facts(
-    alert: Alert, given: Mapping[str, Any], found: Explanation, signal: str
-) -> Iterable[tuple[str, str]]:
+def _facts(alert: Alert, given: Mapping[str, Any], found: Explanation) -> Iterable[tuple[str, str]]:
     started, since = moment(alert.get("started_at")), moment(given.get("since"))
     resolved = moment(alert.get("resolved_at"))
     if since is not None:
@@ -105,9 +113,6 @@ def _facts(
         yield "fired", told
     yield from _how_bad(alert, found)
     yield from _how_sure(alert, given, found)
-    first = _look_first(found)
-    if first and alert.get("status") != "resolved":
-        yield "look first", first
     if isinstance(alert.get("summary"), str) and alert["summary"]:
         yield "summary", text_of(alert["summary"])
 
@@ -135,7 +140,12 @@ def _how_bad(alert: Alert, found: Explanation) -> Iterable[tuple[str, str]]:
         side = "below" if value < threshold else "above"
         text = f"{figures(value)} against {figures(threshold)}"
         apart = abs(value - threshold)
-        yield name, f"{text}: {figures(apart)} {side} the objective" if apart else f"{text}: at the objective"
+        yield (
+            name,
+            f"{text}: {figures(apart)} {side} the {found.limit}"
+            if apart
+            else f"{text}: at the {found.limit}",
+        )
 
 
 def _how_sure(alert: Alert, given: Mapping[str, Any], found: Explanation) -> Iterable[tuple[str, str]]:
@@ -170,7 +180,7 @@ def _how_sure(alert: Alert, given: Mapping[str, Any], found: Explanation) -> Ite
         )
 
 
-def _look_first(found: Explanation) -> str:
+def _look_first(found: Explanation) -> list[str]:
     parts = []
     if found.warnings:
         parts.append(f"the labels: {found.warnings[0]}")
@@ -184,7 +194,7 @@ def _look_first(found: Explanation) -> str:
         parts.append(f"column {column.name}{why}")
     if not parts and found.examples:
         parts.append("the examples below")
-    return "\n".join(parts)
+    return parts
 
 
 def _scale(alert: Alert, given: Mapping[str, Any]) -> Scale | None:
