@@ -107,6 +107,9 @@ MODEL: dict[str, Family] = {
     "model_early_labels_total": Family(
         "counter", "Labelled predictions counted before their time, to make room.", VERSION, True
     ),
+    "model_pane_revisions_total": Family(
+        "counter", "Panes of prediction time told anew because of late labels.", VERSION, True
+    ),
     "model_estimated_score": Family(
         "gauge",
         "What the score is before labels come, by the scores' confidence, over the window of `drift: data`.",

@@ -149,6 +149,16 @@ class Partition:
             for version in model.every_version:
                 yield model, version
 
+    def take_panes(self) -> list[dict[str, Any]]:
+        """Hand over what has to be told of panes, as published: model by model, in order."""
+        taken = []
+        for model, version in self.versions():
+            if version.panes is not None and version.panes.told:
+                of = {"model": model.spec.model, "version": version.version, "task": version.task}
+                taken += [of | each.document() for each in version.panes.told]
+                version.panes.told = []
+        return taken
+
     def identity(self) -> dict[str, dict[str, int]]:
         """The terms of both identities of promise 2, as of now."""
         predictions: Counter[str] = Counter(joined=0, pending=0, expired=0, duplicate=0)
@@ -272,7 +282,7 @@ class Partition:
         if kind == "data":
             return any(str(key[3]) in data.block_names for data in version.data.values())
         if kind == "order":
-            return model.former is None and version.order is not None
+            return model.former is None and str(key[3]) in version.order_blocks
         if kind == "traffic":
             return window in version.traffic
         return window in version.windows and key[3] == version.window_key("labels", window)

@@ -111,8 +111,8 @@ def _version_mark(version: VersionMonitor) -> tuple[object, ...]:
     steps = sum(rule.incident.transitions for rule in version.rules)
     expired = tuple(version.expired.values())
     pending = len(version.table.pending)
-    waits = () if version.order is None else version.order.mark
-    return (version.accepted, version.joined, version.duplicates, expired, pending, steps, *waits)
+    counts = (version.accepted, version.joined, version.duplicates, expired, pending)
+    return (*counts, steps, *version.order_mark)
 
 
 def _read_model(model: ModelMonitor) -> Readings:
@@ -263,6 +263,8 @@ def _ordered(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
         yield Sample("model_waiting_labels", who, version.order.waiting)
         yield Sample("model_late_labels_total", who, version.order.late)
         yield Sample("model_early_labels_total", who, version.order.early)
+    if version.panes is not None:
+        yield Sample("model_pane_revisions_total", who, version.panes.revisions)
 
 
 def _histograms(who: tuple[str, str], version: VersionMonitor) -> Iterator[Histogram]:

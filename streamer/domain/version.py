@@ -46,6 +46,7 @@ from streamer.domain.objectives import (
     ThresholdSpec,
     WindowSpec,
 )
+from streamer.domain.pane_log import PaneLog
 from streamer.domain.prediction_order import PredictionOrder, Row
 from streamer.domain.profile import Profile
 from streamer.domain.rules import (
@@ -67,6 +68,9 @@ _Waited = tuple[list[Row], bool, bool]
 NO_LATENCY = LATENCY_BINS
 ORDER_ROWS = "order/rows"
 """The blocks of the rows that wait in prediction order."""
+
+ORDER_PANES = "order/panes"
+"""Those of the panes that late labels may still change."""
 
 TRAFFIC_ROWS = 100
 MAX_VALUES_TOLD = 20
@@ -121,6 +125,7 @@ class VersionMonitor:
         "latency_sum_us",
         "made",
         "order",
+        "panes",
         "prediction_time",
         "profile",
         "rows",
@@ -180,6 +185,7 @@ class VersionMonitor:
         # Which rows wait until labels have had their time: those of the figures, those of the error.
         self._ordered = (spec.order == "prediction", spec.error_order == "prediction")
         self.order = PredictionOrder(spec.pane_ms, spec.matures_after_ms) if spec.waits else None
+        self.panes = PaneLog(task, spec.pane_ms, spec.label_wait_ms) if self._ordered[0] else None
         self.data: dict[str, DataWatch] = data_watches(spec, version)
         live = task == "binary" and spec.reference is not None and spec.reference.kind != "previous"
         self.estimate_live = LiveEstimate(spec.label_wait_ms) if live else None
@@ -290,6 +296,8 @@ class VersionMonitor:
         self._figures.clear()
         times = made_at[late].tolist()
         mine = [rows[at] for at in late] if self.task == "regression" else rows[late]
+        if self.panes is not None:
+            self.panes.add(mine, made_at[late], late=True)
         for window in self._label_windows:
             window.restate(mine, times)
 
@@ -368,7 +376,11 @@ class VersionMonitor:
         """Count the panes of rows that are old enough by now. ``clock``: event time in ms."""
         assert self.order is not None
         self._count_labels()
-        return [step for pane in self.order.due(clock) for step in self._count_pane(pane, now)]
+        closed = self.order.closed
+        told = [step for pane in self.order.due(clock) for step in self._count_pane(pane, now)]
+        if self.panes is not None and (self.order.closed != closed or self.panes.due(clock)):
+            self.panes.settle(clock)
+        return told
 
     def close_oldest(self, now: int) -> list[Transition]:
         """Count the oldest pane, whatever its age, to make room."""
@@ -383,9 +395,13 @@ class VersionMonitor:
             part = pane[start : start + self.every - self.order.counted % self.every]
             start += len(part)
             _, packed, actual, ids = zip(*part, strict=True)
-            times = self.order.advance(part)
-            self._count_rows(packed, actual, ids, times, self._score(packed, actual), *self._ordered)
+            times, scored = self.order.advance(part), self._score(packed, actual)
+            self._count_rows(packed, actual, ids, times, scored, *self._ordered)
+            if self.panes is not None:
+                self.panes.add(scored[1], scored[0], late=False)
             told += self._judge_labels(now, ordered=True)
+        if self.panes is not None:
+            self.panes.close(pane[0][0] // self.panes.pane_ms)
         return told
 
     def evaluate_traffic(self, now: int) -> list[Transition]:
@@ -604,8 +620,19 @@ class VersionMonitor:
     def _mark(self) -> tuple[int, ...]:
         steps = sum(rule.incident.transitions for rule in self.rules)
         judged = (self._judged_labels, self._judged_predictions, self._judged_settled)
-        waits = () if self.order is None else self.order.mark
+        waits = self.order_mark
         return (self.accepted, self.joined, self.duplicates, *self.expired.values(), *judged, steps, *waits)
+
+    @property
+    def order_mark(self) -> tuple[int, ...]:
+        """Another one after everything that happens to what waits, and to panes."""
+        panes = () if self.panes is None else self.panes.mark
+        return panes if self.order is None else (*self.order.mark, *panes)
+
+    @property
+    def order_blocks(self) -> tuple[str, ...]:
+        """The names of the blocks that prediction order needs."""
+        return (() if self.order is None else (ORDER_ROWS,)) + (() if self.panes is None else (ORDER_PANES,))
 
     @property
     def changed(self) -> bool:
@@ -652,6 +679,8 @@ class VersionMonitor:
         if self.order is not None:
             waiting, blocks[ORDER_ROWS] = self.order.snapshot()
             head["order"] = waiting | {"ordered": list(self._ordered)}
+        if self.panes is not None:
+            head["panes"], blocks[ORDER_PANES] = self.panes.snapshot()
         self._saved = self._mark()
         return head, blocks
 
@@ -711,6 +740,8 @@ class VersionMonitor:
         self.lag_counts = np.frombuffer(head["lags"], np.int64).copy()
         saved = None if task_changed else head.get("order")
         waited = self._restore_order(saved, blocks.get(ORDER_ROWS, {}))
+        if self.panes is not None and not task_changed and "panes" in head:
+            self.panes.restore(head["panes"], blocks.get(ORDER_PANES, {}))
         self._restore_windows("traffic", self.traffic, head["windows"], blocks)
         if not task_changed:
             self._restore_windows("labels", self.windows, head["windows"], blocks)

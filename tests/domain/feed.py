@@ -88,6 +88,7 @@ class Disk:
         self.objectives = objectives
         self.raw: dict[bytes, bytes] = {}
         self.alerts: list[bytes] = []
+        self.reports: list[bytes] = []
         self.dead: list[tuple[bytes | None, dict[str, bytes]]] = []
         self.checkpoint = Checkpoint(codec, IDENTITY)
         self.number = 0
@@ -101,6 +102,9 @@ class Disk:
             elif record.room == "alerts":
                 assert record.value is not None
                 self.alerts.append(record.value)
+            elif record.room == "reports":
+                assert record.value is not None
+                self.reports.append(record.value)
             elif record.room == "dead_letters":
                 self.dead.append((record.value, dict(record.headers)))
         self.number = commit.number
