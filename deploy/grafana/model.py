@@ -20,14 +20,18 @@ def of_class(metric: str) -> str:
     return f"max by (version, class) ({metric}{{{p.WINDOW}}})"
 
 
+def of_segment(metric: str) -> str:
+    return f"max by (version, segment) ({metric}{{{p.SEGMENT}}})"
+
+
 def model() -> Dashboard:
     made = p.frame(
         "model",
         "Model",
         "One model: its scores over a window, its latencies and labels, version beside version.",
-        [p.job(), p.model(), p.version(), p.window()],
+        [p.job(), p.model(), p.version(), p.window(), p.segment()],
     )
-    for add in (_now, _scores, _versions, _latency, _labels, _classes, _regression):
+    for add in (_now, _scores, _versions, _latency, _labels, _segments, _classes, _regression):
         made = add(made)
     return made
 
@@ -264,6 +268,102 @@ def _labels(made: Dashboard) -> Dashboard:
                         "duplicates a second",
                     ),
                 ],
+            )
+        )
+        .with_panel(
+            p.timeline(
+                "Can the labels speak for all?",
+                f"max by (version, warning) (model_label_warning{{{p.VERSION}}})",
+                "{{warning}} {{version}}",
+                about="While one of them fires the scores tell more of some predictions than of others.",
+            ).height(5)
+        )
+    )
+
+
+def _segments(made: Dashboard) -> Dashboard:
+    return made.with_row(
+        Row("Segments over the model's first window (fields that the objectives declare)")
+        .collapsed(True)
+        .with_panel(
+            p.lines(
+                "Accuracy by segment",
+                [(of_segment("model_segment_accuracy"), "{{segment}} {{version}}")],
+                "percentunit",
+                share=True,
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Size of the error by segment (regression)",
+                [
+                    (of_segment("model_segment_mae"), "mean absolute {{segment}} {{version}}"),
+                    (of_segment("model_segment_rmse"), "root mean squared {{segment}} {{version}}"),
+                    (of_segment("model_segment_bias"), "bias {{segment}} {{version}}"),
+                ],
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Precision, recall, F1 by segment (binary)",
+                [
+                    (of_segment("model_segment_precision"), "precision {{segment}} {{version}}"),
+                    (of_segment("model_segment_recall"), "recall {{segment}} {{version}}"),
+                    (of_segment("model_segment_f1"), "F1 {{segment}} {{version}}"),
+                ],
+                "percentunit",
+                share=True,
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Area under the ROC curve by segment",
+                [
+                    (of_segment("model_segment_auc_roc"), "AUC {{segment}} {{version}}"),
+                    (
+                        f"{of_segment('model_segment_auc_roc')}"
+                        f" - {of_segment('model_segment_auc_roc_error')}",
+                        "at least {{segment}} {{version}}",
+                    ),
+                ],
+                "percentunit",
+                share=True,
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Labels in the window by segment",
+                [(of_segment("model_segment_window_labels"), "{{segment}} {{version}}")],
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Predictions a second by segment",
+                [
+                    (
+                        "sum by (version, segment) "
+                        f"(rate(model_segment_predictions_total{{{p.SEGMENT}}}{p.RATE}))",
+                        "{{segment}} {{version}}",
+                    )
+                ],
+                "pps",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Label coverage by segment",
+                [(of_segment("model_segment_label_coverage_ratio"), "{{segment}} {{version}}")],
+                "percentunit",
+                share=True,
+                about="Of the predictions that matured last: those that waited as long as label_wait allows.",
+            )
+        )
+        .with_panel(
+            p.lines(
+                "From a prediction to its label, by segment",
+                [(of_segment("model_segment_label_lag_seconds"), "{{segment}} {{version}}")],
+                "s",
+                about="Medians of the version's last 10,000 to 20,000 labels.",
             )
         )
     )

@@ -48,6 +48,7 @@ MODEL = f'{JOB},model=~"$model"'
 VERSION = f'{MODEL},version=~"$version"'
 DRIFT = 'signal=~"error|score|feature:.*|data|label"'
 WINDOW = f'{VERSION},window=~"$window"'
+SEGMENT = f'{VERSION},segment=~"$segment"'
 RATE = "[$__rate_interval]"
 GREEN, ORANGE, RED = "green", "orange", "red"
 WIDTH = 24  # Grafana's columns
@@ -270,6 +271,11 @@ def version() -> board.QueryVariable:
 
 def window() -> board.QueryVariable:
     return choice("window", f"label_values(model_window_labels{{{VERSION}}}, window)", "Window")
+
+
+def segment() -> board.QueryVariable:
+    query = f"label_values(model_segment_predictions_total{{{VERSION}}}, segment)"
+    return choice("segment", query, "Segment", several=True, all_of_them=True)
 
 
 def frame(uid: str, title: str, about: str, variables: Iterable[board.QueryVariable]) -> board.Dashboard:

@@ -10,6 +10,7 @@ WINDOW = (*VERSION, "window")
 FEATURE = (*VERSION, "feature")
 PAIR = (*VERSION, "champion")
 COLUMN = (*VERSION, "column")
+SEGMENT = (*VERSION, "segment")
 PARTITION = ("partition",)
 
 
@@ -31,6 +32,10 @@ class Family:
 
 def _score(text: str) -> Family:
     return Family("gauge", text + " over the window.", WINDOW)
+
+
+def _by_segment(text: str) -> Family:
+    return Family("gauge", text + " over the model's first window, by segment.", (*SEGMENT, "window"))
 
 
 MODEL: dict[str, Family] = {
@@ -130,6 +135,28 @@ MODEL: dict[str, Family] = {
     "model_data_unseen_ratio": Family("gauge", "Share of values that the reference never had.", COLUMN),
     "model_data_out_of_range_ratio": Family(
         "gauge", "Share of values outside the range of the reference.", COLUMN
+    ),
+    "model_label_warning": Family(
+        "gauge",
+        "1 while labels are missing_not_at_random, or lag_differs_by_class; none where rows are too few.",
+        (*VERSION, "warning"),
+    ),
+    "model_segment_predictions_total": Family("counter", "Predictions accepted, by segment.", SEGMENT),
+    "model_segment_window_labels": _by_segment("Labelled predictions"),
+    "model_segment_accuracy": _by_segment("Share of right predictions"),
+    "model_segment_precision": _by_segment("Precision of the positive class"),
+    "model_segment_recall": _by_segment("Recall of the positive class"),
+    "model_segment_f1": _by_segment("F1 of the positive class"),
+    "model_segment_auc_roc": _by_segment("Area under the ROC curve"),
+    "model_segment_auc_roc_error": _by_segment("How far binning may have moved the AUC, both ways,"),
+    "model_segment_mae": _by_segment("Mean absolute error, in the label's unit,"),
+    "model_segment_rmse": _by_segment("Root mean squared error, in the label's unit,"),
+    "model_segment_bias": _by_segment("Mean of prediction minus label"),
+    "model_segment_label_coverage_ratio": Family(
+        "gauge", "Share of the predictions that matured last and got a label, by segment.", SEGMENT
+    ),
+    "model_segment_label_lag_seconds": Family(
+        "gauge", "Median time from a prediction to its label, by segment.", SEGMENT
     ),
 }
 

@@ -14,13 +14,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from streamer.config.durations import parse_duration
-from streamer.domain.events import MAX_VERSION
-from streamer.domain.objectives import LIFETIME, WindowSpec
+from streamer.domain.events import MAX_VERSION, Refused, read_name
+from streamer.domain.objectives import (
+    LIFETIME,
+    MAX_SEGMENT_FIELDS,
+    MAX_SEGMENT_VALUES,
+    WindowSpec,
+)
 
 MOST_WINDOW_ROWS = 10_000_000
 LEAST_REFERENCE, MOST_REFERENCE = 100, 1_000_000_000
 LEAST_DATA_WINDOW = 100
 _REFERENCES = "`first 10000`, `previous 7d`, a FILE.json of `streamer reference build`, or `off`"
+MOST_FIELD_NAME = 100
 DETECTORS = ("adwin", "page_hinkley")
 _WINDOW = re.compile(r"last\s+(.+)")
 _ROWS = re.compile(r"(\d+)\s+(labels|predictions|values)")
@@ -125,6 +131,15 @@ def _predictions(value: Any) -> int:
     return window.size
 
 
+def _segment_field(value: Any) -> str:
+    try:
+        if isinstance(value, str) and "=" not in value:
+            return read_name(value, MOST_FIELD_NAME)
+    except Refused:
+        pass
+    raise ValueError(f"{value!r}: a field's name is 1 to {MOST_FIELD_NAME} printable characters without `=`")
+
+
 _TEXT = {"type": "string"}
 Duration = Annotated[int, PlainValidator(parse_duration), WithJsonSchema(_TEXT)]
 Window = Annotated[WindowSpec, PlainValidator(_window), WithJsonSchema(_TEXT)]
@@ -137,6 +152,7 @@ ReferenceText = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"enum": ["off", False]}]}),
 ]
 PredictionWindow = Annotated[int, PlainValidator(_predictions), WithJsonSchema(_TEXT)]
+SegmentField = Annotated[str, PlainValidator(_segment_field), WithJsonSchema(_TEXT)]
 FieldPath = Annotated[tuple[str, ...], PlainValidator(_field_path), WithJsonSchema(_TEXT)]
 Value = Annotated[
     str | int | float | bool,
@@ -332,6 +348,7 @@ class ModelEntry(Strict):
     profile_features: bool | None = None
     alert_feature_values: bool | None = None
     alert_examples: bool | None = None
+    segments: list[SegmentField] | None = Field(None, max_length=MAX_SEGMENT_FIELDS)
     objectives: dict[str, ObjectiveEntry] | None = None
     drift: DriftBlock | None = None
     reference: ReferenceText | None = None
@@ -353,6 +370,7 @@ class LimitsEntry(Strict):
     max_features: int | None = Field(None, ge=0)
     max_versions_total: int | None = Field(None, ge=1)
     max_features_total: int | None = Field(None, ge=0)
+    max_segments: int | None = Field(None, ge=1, le=MAX_SEGMENT_VALUES)
 
 
 Model = Annotated[ModelEntry, BeforeValidator(_filled, json_schema_input_type=ModelEntry | None)]

@@ -136,4 +136,6 @@ def _message(error: Any) -> str:
             return f"{given!r} stands where a list belongs, as in [{given}]"
         case "too_short":
             return "the list is empty"
+        case "too_long":
+            return f"{len(given)} stand here; there can be {error['ctx']['max_length']}"
     return f"{message.replace('Input should be', 'should be')}, not {given!r}"

@@ -154,6 +154,7 @@ class _Builder:
             profile_features=get("profile_features", base.profile_features),
             alert_feature_values=get("alert_feature_values", base.alert_feature_values),
             alert_examples=get("alert_examples", base.alert_examples),
+            segments=tuple(dict.fromkeys(get("segments", base.segments))),
             fields=_field_map(get("fields", FieldsEntry())),
         )
         self._check_model(spec, layers)

@@ -9,19 +9,21 @@ for. Both are state: ``take_changes`` hands out what a commit has to write.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 TIME_BITS = 48
 TIME_MASK = (1 << TIME_BITS) - 1
+BUCKET_BITS = 32
+BUCKET_MASK = (1 << BUCKET_BITS) - 1
 EXPIRED = "expired"
 
 
-def packed_bytes(payload_bits: int) -> int:
-    """Width in bytes of a packed prediction: 32 bits of bucket, 48 of time, the payload."""
-    return (32 + TIME_BITS + payload_bits) // 8
+def packed_bytes(payload_bits: int, segment_bits: int = 0) -> int:
+    """Width in bytes of a packed prediction: its segments, 32 bits of bucket, 48 of time, the payload."""
+    return (segment_bits + BUCKET_BITS + TIME_BITS + payload_bits + 7) // 8
 
 
 @dataclass(slots=True)
@@ -58,12 +60,14 @@ class JoinTable:
         "pending",
         "recent",
         "runs",
+        "segment_shift",
         "shift",
         "time_shift",
     )
 
     def __init__(self, payload_bits: int) -> None:
         self.shift, self.time_shift = TIME_BITS + payload_bits, payload_bits
+        self.segment_shift = self.shift + BUCKET_BITS
         self.begin(0)
         self.pending: dict[str, int] = {}
         self.recent: dict[str, Any] = {}
@@ -88,7 +92,7 @@ class JoinTable:
         """Take out the predictions of buckets before this one."""
         gone = []
         for pid, packed in self.pending.items():
-            if packed >> self.shift >= before:
+            if packed >> self.shift & BUCKET_MASK >= before:
                 break
             gone.append((pid, packed))
         for pid, _ in gone:
@@ -98,8 +102,16 @@ class JoinTable:
     def oldest_bucket(self) -> int | None:
         """The bucket of the oldest pending prediction."""
         for packed in self.pending.values():
-            return packed >> self.shift
+            return packed >> self.shift & BUCKET_MASK
         return None
+
+    def recode(self, recoding: Callable[[int], int]) -> None:
+        """Give what waits other codes of segments."""
+        shift = self.segment_shift
+        low = (1 << shift) - 1
+        self.pending = {
+            pid: packed & low | recoding(packed >> shift) << shift for pid, packed in self.pending.items()
+        }
 
     def take_oldest(self, count: int) -> list[tuple[str, int]]:
         """Take out this many of the oldest pending predictions."""

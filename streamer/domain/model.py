@@ -31,6 +31,7 @@ from streamer.domain.join import EXPIRED, TIME_MASK
 from streamer.domain.objectives import SCORES_OF_TASK, SILENCE, Limits, ModelSpec, Room, Task
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
 from streamer.domain.scores import Estimate
+from streamer.domain.segments import Recoding, Segments, readable
 from streamer.domain.version import VersionMonitor, loss_of, number_bits
 from streamer.domain.versus import Versus
 
@@ -72,7 +73,9 @@ class ModelMonitor:
         "parked_gone",
         "parked_new",
         "place",
+        "recoding",
         "room",
+        "segments",
         "silence",
         "spec",
         "table",
@@ -93,6 +96,8 @@ class ModelMonitor:
         self.last_prediction = 0
         self.silence = [ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE]
         self.versus = Versus(spec.champion)
+        self.segments = Segments(spec.segments, limits.max_segments) if spec.segments else None
+        self.recoding: Recoding | None = None
         self._saved: tuple[Any, ...] = ()
         self._remap_prediction, self._remap_label = spec.fields.prediction, spec.fields.label
         self.former: Task | None = None
@@ -159,7 +164,9 @@ class ModelMonitor:
         latency, features, score = get("latency_ms"), get("features"), get("score")
         if latency is not None and (type(latency) not in _NUMBERS or not 0 <= latency < MAX_LATENCY):
             raise Refused(Reason.INVALID_FIELD)
-        if features is not None and type(features) is not dict:
+        if (features is not None and type(features) is not dict) or (
+            self.segments is not None and not readable(get("segments"))
+        ):
             raise Refused(Reason.INVALID_FIELD)
         if self.task is None:
             self._settle(raw, event)
@@ -169,7 +176,7 @@ class ModelMonitor:
         try:
             version = self.versions[get("version")]
         except (KeyError, TypeError):
-            version = self._version(get("version"))
+            version = self._version(get("version"), now)
         table = version.table
         if pid in table.pending or pid in table.recent:
             version.duplicates += 1
@@ -187,7 +194,8 @@ class ModelMonitor:
         told = None if count % version.every else version.evaluate_traffic(now)
         if now != table.now:
             table.begin(now)
-        packed = table.base | time << table.time_shift | payload
+        split = 0 if self.segments is None else version.groups.take_prediction(get("segments"))
+        packed = split | table.base | time << table.time_shift | payload
         if self.parked or self._many:
             label = self._known_label(pid, version)
             if label is not None:
@@ -218,7 +226,7 @@ class ModelMonitor:
             raise Refused(Reason.UNKNOWN_CLASS)
         return index
 
-    def _version(self, raw: Any) -> VersionMonitor:
+    def _version(self, raw: Any, now: int) -> VersionMonitor:
         """The version of this name, made when it is new; beyond the model's limit they share one.
 
         Raises Refused where the partition has no room for one more.
@@ -230,7 +238,9 @@ class ModelMonitor:
             name = OTHER_VERSION
             if name not in self.versions:
                 raise Refused(Reason.CAPACITY)
-        return self.versions.get(name) or self.add_version(name)
+        if name not in self.versions:
+            self.add_version(name).groups.clock = now
+        return self.versions[name]
 
     @property
     def _full(self) -> bool:
@@ -239,7 +249,9 @@ class ModelMonitor:
     def add_version(self, name: str) -> VersionMonitor:
         assert self.task is not None
         self.room.versions.held += 1
-        version = VersionMonitor(self.spec, name, self.task, self.classes, self.limits, self.room)
+        version = VersionMonitor(
+            self.spec, name, self.task, self.classes, self.limits, self.room, self.segments
+        )
         self.versions[name] = version
         if name == "":
             self.versions[None] = version
@@ -453,6 +465,7 @@ class ModelMonitor:
         counts = self.labels
         steps = tuple((r.incident.state, r.incident.transitions) for r in self.silence)
         learnt = len(self.classes.names) if self.classes else 0
+        learnt += self.segments.learnt if self.segments is not None else 0
         return (
             self.born,
             self.task,
@@ -465,7 +478,7 @@ class ModelMonitor:
 
     def snapshot(self) -> dict[str, Any]:
         counts = self.labels
-        state = {
+        state: dict[str, Any] = {
             "place": self.place,
             "born": self.born,
             "task": self.task,
@@ -476,13 +489,16 @@ class ModelMonitor:
             "versions": [version.version for version in self._every],
             **({"versus": self.versus.snapshot()} if self.versus.pairs else {}),
         }
+        if self.segments is not None:
+            state["segments"] = self.segments.snapshot()
         self._saved = self._mark()
         return state
 
     def restore(self, state: Mapping[str, Any], now: int) -> list[Transition]:
         """Become what was snapshot, all versions made but empty.
 
-        Where the file has changed the task, ``former`` names the old one until ``begin_anew``.
+        Where the file has changed the task, ``former`` names the old one until ``begin_anew``; where it has
+        changed the fields of segments, ``recoding`` is what those that wait need.
         """
         self.born, self.last_prediction = state["born"], state["last_prediction"]
         if self.spec.task is not None and state["task"] not in (None, self.spec.task):
@@ -490,13 +506,19 @@ class ModelMonitor:
         elif state["task"] is not None:
             self.decide(state["task"], tuple(state["classes"]))
         self.labels = LabelCounts(*state["labels"])
+        fields = [field for field, _ in state.get("segments", ())]
+        if self.segments is not None:
+            self.segments.restore(state.get("segments", ()))
+        if fields != list(self.spec.segments):
+            self.recoding = Recoding(fields, self.spec.segments)
         orphans = restore_rules(self.silence, state["silence"])
         for name in state["versions"]:
             self.add_version(name)
         if self.task is not None and self.former is None:
             self.versus.restore(state.get("versus", []), self.task)
         names = self.classes.names if self.classes else []
-        if not orphans and self.place == state["place"] and names == state["classes"]:
+        same = self.place == state["place"] and names == state["classes"] and self.recoding is None
+        if not orphans and same:
             self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
 

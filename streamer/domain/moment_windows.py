@@ -1,4 +1,4 @@
-"""The windows of ``windows`` for regression: rows are (error, label) pairs of floats.
+"""The windows of ``windows`` for regression: rows are (error, label) pairs of floats, or have a key as well.
 
 Their sums are exact (``moments.Moments``), so a row that leaves a window leaves
 no trace, and figures do not depend on how the rows were cut into batches.
@@ -10,34 +10,36 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
-from streamer.domain.moments import Moments
+from streamer.domain.moments import KeyedMoments, Moments
 from streamer.domain.objectives import WindowSpec
 from streamer.domain.windows import BLOCK_ROWS, PANES, Blocks, Head, Window
 
-Row = tuple[float, float]
+Row = tuple[float, ...]
+Sums = type[Moments] | type[KeyedMoments]
 _ROW = np.dtype("<f8")
 
 
 class MomentLifetime:
     """Every row a version ever had."""
 
-    def __init__(self, spec: WindowSpec) -> None:
-        self.spec = spec
-        self.tally = Moments()
+    def __init__(self, spec: WindowSpec, sums: Sums = Moments) -> None:
+        self.spec, self._sums = spec, sums
+        self.tally: Any = sums()
 
     def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
-        for error, label in rows:
-            self.tally.update(error, label)
+        for row in rows:
+            self.tally.update(*row)
 
     def restate(self, rows: Sequence[Row], times: Sequence[int]) -> None:
         self.extend(rows, times)
 
     @property
     def rows(self) -> int:
-        return self.tally.n
+        return int(self.tally.n)
 
     def span_ms(self) -> int:
         return 0
@@ -46,27 +48,27 @@ class MomentLifetime:
         return {"moments": self.tally.snapshot()}, {}
 
     def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
-        self.tally = Moments.restore(head["moments"])
+        self.tally = self._sums.restore(head["moments"])
 
 
 class MomentRolling:
     """The last ``size`` rows."""
 
-    def __init__(self, spec: WindowSpec) -> None:
-        self.spec = spec
-        self.tally = Moments()
-        self._ring = np.zeros((spec.size, 2), _ROW)
+    def __init__(self, spec: WindowSpec, sums: Sums = Moments) -> None:
+        self.spec, self._sums = spec, sums
+        self.tally: Any = sums()
+        self._ring = np.zeros((spec.size, sums.WIDTH), _ROW)
         self._seen = 0
         self._dirty: set[int] = set()
 
     def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
         ring, size = self._ring, self.spec.size
-        for error, label in rows:
+        for row in rows:
             at = self._seen % size
             if self._seen >= size:
-                self.tally.revert(float(ring[at, 0]), float(ring[at, 1]))
-            ring[at] = error, label
-            self.tally.update(error, label)
+                self.tally.revert(*ring[at].tolist())
+            ring[at] = row
+            self.tally.update(*row)
             self._seen += 1
             self._dirty.add(at // BLOCK_ROWS)
 
@@ -75,7 +77,7 @@ class MomentRolling:
 
     @property
     def rows(self) -> int:
-        return self.tally.n
+        return int(self.tally.n)
 
     def span_ms(self) -> int:
         return 0
@@ -90,9 +92,9 @@ class MomentRolling:
 
     def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
         self._seen = head["seen"]
-        self.tally = Moments.restore(head["moments"])
+        self.tally = self._sums.restore(head["moments"])
         for block, data in blocks.items():
-            part = np.frombuffer(data, _ROW).reshape(-1, 2)
+            part = np.frombuffer(data, _ROW).reshape(-1, self._sums.WIDTH)
             self._ring[block * BLOCK_ROWS : block * BLOCK_ROWS + len(part)] = part
         expected = -(-min(self._seen, self.spec.size) // BLOCK_ROWS)
         if len(blocks) != expected:
@@ -102,40 +104,40 @@ class MomentRolling:
 class MomentDuration:
     """The last ``size`` milliseconds of event time, in panes of sums."""
 
-    def __init__(self, spec: WindowSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: WindowSpec, sums: Sums = Moments) -> None:
+        self.spec, self._sums = spec, sums
         self._pane_ms = max(1, spec.size // PANES)
         self._kept = spec.size // self._pane_ms
-        self._panes: deque[tuple[int, Moments]] = deque()
+        self._panes: deque[tuple[int, Any]] = deque()
         self._last_time = 0
 
     def extend(self, rows: Sequence[Row], times: Sequence[int]) -> None:
         panes = self._panes
-        for (error, label), time in zip(rows, times, strict=True):
+        for row, time in zip(rows, times, strict=True):
             pane = time // self._pane_ms
             if not panes or panes[-1][0] != pane:
-                panes.append((pane, Moments()))
+                panes.append((pane, self._sums()))
                 while panes[0][0] <= pane - self._kept:
                     panes.popleft()
-            panes[-1][1].update(error, label)
+            panes[-1][1].update(*row)
         self._last_time = times[-1]
 
     def restate(self, rows: Sequence[Row], times: Sequence[int]) -> None:
         panes = self._panes
-        for time, (error, label) in sorted(zip(times, rows, strict=True)):
+        for time, row in sorted(zip(times, rows, strict=True)):
             pane = time // self._pane_ms
             if not panes or pane >= panes[-1][0]:  # later than all it has had
-                self.extend([(error, label)], [max(time, self._last_time)])
+                self.extend([row], [max(time, self._last_time)])
             elif pane > panes[-1][0] - self._kept:
                 at = bisect_left(panes, pane, key=itemgetter(0))
                 if panes[at][0] != pane:
-                    panes.insert(at, (pane, Moments()))
-                panes[at][1].update(error, label)
+                    panes.insert(at, (pane, self._sums()))
+                panes[at][1].update(*row)
 
     @property
-    def tally(self) -> Moments:
+    def tally(self) -> Any:
         """The panes' sums, added from the oldest on."""
-        total = Moments()
+        total: Any = self._sums()
         for _, moments in self._panes:
             total.merge(moments)
         return total
@@ -152,16 +154,16 @@ class MomentDuration:
         return {"panes": panes, "last_time": self._last_time}, {}
 
     def restore(self, head: Head, blocks: Mapping[int, bytes]) -> None:
-        self._panes = deque((pane, Moments.restore(state)) for pane, state in head["panes"])
+        self._panes = deque((pane, self._sums.restore(state)) for pane, state in head["panes"])
         self._last_time = head["last_time"]
 
 
-def build_moment_window(spec: WindowSpec) -> Window:
-    """The moving part of a spec, for rows that are (error, label) pairs."""
-    kinds: dict[str, Callable[[WindowSpec], Window]]
+def build_moment_window(spec: WindowSpec, sums: Sums = Moments) -> Window:
+    """The moving part of a spec, for rows that ``sums`` takes: (error, label), or (error, label, key)."""
+    kinds: dict[str, Callable[[WindowSpec, Sums], Window]]
     kinds = {
         "last": MomentRolling,
         "duration": MomentDuration,
         "lifetime": MomentLifetime,
     }
-    return kinds[spec.kind](spec)
+    return kinds[spec.kind](spec, sums)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 from streamer.domain.scores import Estimate, around, half_width
 
@@ -27,6 +28,9 @@ class Moments:
     single outlier of 1e6 would wipe out the fourth powers of a window of
     ordinary rows, and one of 1e100 would leave NaN behind.
     """
+
+    WIDTH: ClassVar[int] = 2
+    """How many numbers a row is."""
 
     n: int = 0
     sum_e: int = 0
@@ -70,6 +74,10 @@ class Moments:
         self.sum_y += other.sum_y
         self.sum_yy += other.sum_yy
 
+    def less(self, other: Moments) -> Moments:
+        """The same without the rows of a window that it holds; exact."""
+        return Moments(*(mine - its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
     def snapshot(self) -> list[str]:
         """The sums in hexadecimal: they outgrow the 64 bits of msgpack and JSON."""
         return [f"{total:x}" for total in astuple(self)]
@@ -79,6 +87,47 @@ class Moments:
         """The moments that ``snapshot`` wrote; ValueError or TypeError on anything else."""
         n, sum_e, sum_abs, sum_sq, sum_4, sum_y, sum_yy = (int(total, 16) for total in snapshot)
         return cls(n, sum_e, sum_abs, sum_sq, sum_4, sum_y, sum_yy)
+
+
+class KeyedMoments:
+    """Moments by a small whole number, such as the code of a segment. A row is (e, y, key)."""
+
+    WIDTH: ClassVar[int] = 3
+    __slots__ = ("by",)
+
+    def __init__(self) -> None:
+        self.by: dict[int, Moments] = {}
+
+    @property
+    def n(self) -> int:
+        """How many rows there are in all."""
+        return sum(moments.n for moments in self.by.values())
+
+    def update(self, e: float, y: float, key: float) -> None:
+        """Add a row; errors as of ``Moments.update``."""
+        found = self.by.get(int(key))
+        if found is None:
+            found = self.by[int(key)] = Moments()
+        found.update(e, y)
+
+    def revert(self, e: float, y: float, key: float) -> None:
+        """Take a row back that was added before."""
+        self.by[int(key)].revert(e, y)
+
+    def merge(self, other: KeyedMoments) -> None:
+        """Add all rows of another window."""
+        for key, moments in other.by.items():
+            self.by.setdefault(key, Moments()).merge(moments)
+
+    def snapshot(self) -> list[list[str]]:
+        return [[f"{key:x}", *self.by[key].snapshot()] for key in sorted(self.by)]
+
+    @classmethod
+    def restore(cls, snapshot: Sequence[Sequence[str]]) -> KeyedMoments:
+        """The moments that ``snapshot`` wrote; ValueError or TypeError on anything else."""
+        found = cls()
+        found.by = {int(key, 16): Moments.restore(sums) for key, *sums in snapshot}
+        return found
 
 
 def regression_estimate(moments: Moments, score: str, confidence: float | None = None) -> Estimate | None:

@@ -28,6 +28,10 @@ SCORES_OF_TASK: Mapping[str, tuple[str, ...]] = {
     "regression": REGRESSION_SCORES,
 }
 
+MAX_SEGMENT_FIELDS = 4
+MAX_SEGMENT_VALUES = 62
+"""Of one field, beside ``other`` and what did not send it: six bits in all."""
+
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
@@ -224,7 +228,8 @@ class ModelSpec:
     the version that the others are held against, None for the first one. ``on_expiry``:
     a prediction without a label within ``label_wait_ms`` is dropped, or counts
     as a negative. ``order``: in which labelled rows are counted; by prediction
-    they wait until their pane is ``label_maturity_ms`` old.
+    they wait until their pane is ``label_maturity_ms`` old. ``segments``: the
+    fields of ``segments`` by which figures are kept apart.
     """
 
     model: str
@@ -248,6 +253,7 @@ class ModelSpec:
     profile_features: bool = True
     alert_feature_values: bool = False
     alert_examples: bool = True
+    segments: tuple[str, ...] = ()
     fields: FieldMap = field(default_factory=FieldMap)
 
     @property
@@ -282,7 +288,8 @@ class ModelSpec:
 class Limits:
     """The bounds of one partition (promise 5); at the bound the oldest goes, counted.
 
-    ``max_versions`` is a model's, ``max_features`` a version's; those of a partition have ``_total``.
+    ``max_versions`` is a model's, ``max_features`` a version's, ``max_segments`` how many values of a field
+    of segments are kept apart; those of a partition have ``_total``.
     """
 
     max_pending: int = 1_000_000
@@ -293,6 +300,7 @@ class Limits:
     max_features: int = 200
     max_versions_total: int = 10_000
     max_features_total: int = 100_000
+    max_segments: int = 20
 
 
 @dataclass(slots=True)

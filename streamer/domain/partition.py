@@ -249,6 +249,10 @@ class Partition:
             if model.former is not None:
                 model.begin_anew()
                 self._rewrite = True
+            if model.recoding is not None:
+                for version in model.every_version:
+                    version.table.recode(model.recoding)
+                model.recoding, self._rewrite = None, True
             for version in model.every_version:
                 self._forget(model, version, self.now // 1000)
 
@@ -281,6 +285,8 @@ class Partition:
             return False
         if kind == "data":
             return any(str(key[3]) in data.block_names for data in version.data.values())
+        if kind == "segments":
+            return model.former is None and version.groups.reads(window)
         if kind == "order":
             return model.former is None and str(key[3]) in version.order_blocks
         if kind == "traffic":
@@ -296,7 +302,9 @@ class Partition:
             model = self.models[name]
             version = model.versions[version_name]
             self._forget(model, version, segment["second"])
-            width = packed_bytes(PAYLOAD_BITS[model.former or version.task])
+            # Wider with segments, whose fields the file may have changed.
+            least = packed_bytes(PAYLOAD_BITS[model.former or version.task])
+            width = max(least, len(packed) // (len(ids) or 1))
             values = [int.from_bytes(packed[i : i + width], "little") for i in range(0, len(packed), width)]
             version.table.apply(
                 Changes(
@@ -333,7 +341,7 @@ class _SegmentWriter:
     def add(self, model: str, version: VersionMonitor, changes: Changes) -> None:
         """Append one version's changes in the order in which they have to be replayed."""
         gone, added, resolved = changes.gone, changes.added, changes.resolved
-        width = packed_bytes(PAYLOAD_BITS[version.task])
+        width = packed_bytes(PAYLOAD_BITS[version.task], version.groups.bits)
         while gone:
             room = SEGMENT_ROWS - self.rows
             first, gone = gone[:room], gone[room:]

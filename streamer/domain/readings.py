@@ -112,7 +112,7 @@ def _version_mark(version: VersionMonitor) -> tuple[object, ...]:
     expired = tuple(version.expired.values())
     pending = len(version.table.pending)
     counts = (version.accepted, version.joined, version.duplicates, expired, pending)
-    return (*counts, steps, *version.order_mark)
+    return (*counts, steps, version.groups.mark, *version.order_mark)
 
 
 def _read_model(model: ModelMonitor) -> Readings:
@@ -159,6 +159,7 @@ def _read_version(model: str, version: VersionMonitor) -> Readings:
         *_data(who, version),
         *_estimated(who, version),
         *_ordered(who, version),
+        *_groups(who, version),
     ]
     coverage = version.coverage(None)
     if coverage is not None:
@@ -219,6 +220,12 @@ def _scores(labels: tuple[str, ...], version: VersionMonitor, window: str, tally
                 estimate = scores.multiclass_estimate(counts, score, None, index)
                 if estimate is not None:
                     yield Sample(f"model_class_{score}", (*labels, klass), estimate.value)
+
+
+def _groups(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
+    classes = () if version.classes is None else version.classes.names
+    for row in version.groups.readings(classes):
+        yield Sample(row.name, (*who, *row.labels), row.value)
 
 
 def _features(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:

@@ -31,6 +31,7 @@ from streamer.domain.classes import Classes
 from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
 from streamer.domain.examples import build_examples
+from streamer.domain.groups import Groups
 from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
 from streamer.domain.live_estimate import LiveEstimate
 from streamer.domain.moment_windows import build_moment_window
@@ -61,6 +62,7 @@ from streamer.domain.rules import (
 )
 from streamer.domain.scores import Estimate
 from streamer.domain.timeline import Timeline
+from streamer.domain.segments import Segments
 from streamer.domain.windows import Blocks, Window, build_window
 
 _Scored = tuple[NDArray[np.int64], Any, list[float]]
@@ -114,6 +116,7 @@ class VersionMonitor:
         "examples",
         "expired",
         "feature_watches",
+        "groups",
         "joined",
         "label_time",
         "labelled",
@@ -148,6 +151,7 @@ class VersionMonitor:
         classes: Classes | None,
         limits: Limits,
         room: Room,
+        segments: Segments | None = None,
     ) -> None:
         self.spec, self.version, self.task, self.classes = spec, version, task, classes
         self.every = spec.evaluate_every
@@ -161,6 +165,7 @@ class VersionMonitor:
         self.lag_sum_ms = 0
         self._judged_labels = self._judged_predictions = self._judged_settled = 0
         self._saved: tuple[int, ...] = ()
+        self.groups = Groups(spec, task, segments, self.table)
 
         self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.every_window}
         self.traffic: dict[str, Window] = {
@@ -235,6 +240,7 @@ class VersionMonitor:
     def flush(self) -> None:
         """Count all buffered rows; figures and alarms do not depend on when."""
         self._count_labels()
+        self.groups.flush()
         self._watch_predictions()
         self._count_predictions()
         if self.profile is not None:
@@ -251,6 +257,7 @@ class VersionMonitor:
         lags = np.array(times) - made_at
         np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
         self.lag_sum_ms += int(np.maximum(lags, 0).sum())
+        self.groups.take_labels(packed, rows, row_times, lags)
         if self.estimate_live is not None:
             self.estimate_live.take_labels(made_at, np.array(losses) == 0.0)
         figures, errors = self._ordered
@@ -441,6 +448,8 @@ class VersionMonitor:
             self._add_examples(told, None)
         if signal.startswith("feature:") and self.spec.alert_feature_values:
             told.evidence["recent_values"] = watch.recent[-MAX_VALUES_TOLD:]
+        if signal == "error":
+            self._explain(told, "error", now)
         return [told]
 
     def _judge_data(self, signal: str, rows: int, event_time: int, now: int) -> list[Transition]:
@@ -484,12 +493,19 @@ class VersionMonitor:
                 if counts == "labels" and step.status != "resolved":
                     self._add_examples(step, rule.spec)
                 told.append(step)
+                if counts != "predictions" and step.status != "resolved":
+                    self._explain(step, rule.spec.signal if rule.spec.klass is None else "", now)
         return told
 
     def _add_examples(self, told: Transition, spec: ThresholdSpec | None) -> None:
         found = [] if self.examples is None else self.examples.of(spec)
         if found:
             told.evidence["examples"] = found
+
+    def _explain(self, step: Transition, signal: str, now: int) -> None:
+        """Say of an alert on labelled figures which segments they come from, and how labels came."""
+        self._count_labels()
+        step.evidence |= self.groups.evidence(signal, self._class_names or (), now)
 
     def _figure(self, rule: ThresholdRule) -> Estimate | None:
         """The figure of a rule; its bounds, which cost more, only where they can matter.
@@ -527,6 +543,7 @@ class VersionMonitor:
 
     def tick(self, now: int, superseded: bool, clock: int) -> list[Transition]:
         """A second of record time has passed. ``clock``: event time in ms, as far as that goes on too."""
+        self.groups.clock = now
         told: list[Transition] = []
         if self.joined != self._judged_labels:
             told += self.evaluate_labels(now)
@@ -611,6 +628,8 @@ class VersionMonitor:
     def expire(self, gone: list[tuple[str, int]], reason: str) -> None:
         """These predictions got no label in time, or had to make room."""
         self.expired[reason] += len(gone)
+        if reason == "label_wait":
+            self.groups.take_expired(gone)
         for pid, _ in gone:
             self.table.recent[pid] = EXPIRED
             self.table.done.append(pid)
@@ -648,8 +667,10 @@ class VersionMonitor:
             for name, window in windows.items():
                 key = self.window_key(kind, name)
                 heads[key], blocks[key] = window.snapshot()
+        by_group, more = self.groups.snapshot()
+        blocks |= more
         watches = {"error": self.error_watch, "score": self.score_watch}
-        head: dict[str, Any] = {
+        head: dict[str, Any] = by_group | {
             "version": self.version,
             "counts": [self.accepted, self.joined, self.duplicates],
             "expired": self.expired,
@@ -731,6 +752,7 @@ class VersionMonitor:
 
         ``task_changed``: the labelled figures of the former task mean nothing any more.
         """
+        same_groups = self.groups.restore(head, blocks, now, task_changed)
         self.accepted, self.joined, self.duplicates = head["counts"]
         self.expired = dict(head["expired"])
         self._judged_labels, self._judged_predictions, self._judged_settled = head["judged"]
@@ -773,7 +795,7 @@ class VersionMonitor:
                     self.drift_rules[signal].incident.last_position = 0
         if waited is not None:
             self._count_waited(*waited)
-        if not orphans and not task_changed and waited is None:
+        if not orphans and not task_changed and waited is None and same_groups:
             self._saved = self._mark()
         return [rule_removed(rule, incident, now) for rule, incident in orphans]
 

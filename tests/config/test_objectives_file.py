@@ -141,6 +141,12 @@ def test_a_model_with_nothing_under_it_is_watched_with_the_defaults() -> None:
         ("models: {m: {confidence: .nan}}", "models.m.confidence", "below 1"),
         ("defaults: {confidence: 1}", "defaults.confidence", "below 1"),
         ("limits: {max_pendig: 1}", "limits.max_pendig", "did you mean max_pending"),
+        ("limits: {max_segments: 63}", "limits.max_segments", "less than or equal to 62"),
+        ("models: {m: {segments: country}}", "models.m.segments", "as in [country]"),
+        ("models: {m: {segments: [a, b, c, d, e]}}", "models.m.segments", "5 stand here; there can be 4"),
+        ("models: {m: {segments: ['a=b']}}", "models.m.segments.0", "without `=`"),
+        ("models: {m: {segments: [7]}}", "models.m.segments.0", "printable characters"),
+        ("defaults: {segments: ['']}", "defaults.segments.0", "1 to 100 printable"),
     ],
 )
 def test_a_mistake_in_a_model_is_told_once_with_its_path_and_a_cure(text: str, path: str, words: str) -> None:
@@ -450,6 +456,15 @@ def test_yes_and_no_are_words_and_true_is_a_boolean() -> None:
     assert spec.classes == ("en", "no")
     assert spec.positive == ("yes", True)
     assert spec.profile_features is False
+
+
+def test_fields_of_segments_are_those_of_the_model_else_of_the_defaults() -> None:
+    found = parse_objectives(
+        "{defaults: {segments: [a, b, a]}, models: {m: {}, n: {segments: []}}, limits: {max_segments: 5}}"
+    )
+    assert found.default.segments == found.models["m"].segments == ("a", "b")
+    assert found.models["n"].segments == ()
+    assert found.limits.max_segments == 5
 
 
 def test_objectives_of_the_defaults_apply_to_the_tasks_that_they_fit() -> None:

@@ -111,7 +111,7 @@ def test_a_dashboard_uses_the_variables_that_it_has(name: str) -> None:
 def test_the_variables_are_model_version_and_window_beside_the_group() -> None:
     names = {name: [each["name"] for each in board["templating"]["list"]] for name, board in BOARDS.items()}
     assert names["fleet"] == names["workers"] == ["source", "job"]
-    assert names["model"] == ["source", "job", "model", "version", "window"]
+    assert names["model"] == ["source", "job", "model", "version", "window", "segment"]
     assert names["incident"] == ["source", "job", "model", "version", "window", "rule"]
     assert names["drift"] == ["source", "job", "model", "version", "feature"]
 
@@ -219,7 +219,7 @@ def scraped(bootstrap: str, topics: TopicsFactory, tmp_path: Path) -> Iterator[P
 @pytest.mark.timeout(300)
 def test_every_query_of_every_panel_annotation_variable_and_rule_returns_data(scraped: Prometheus) -> None:
     """An alert's query has data when it fires; when all is well what it reads has."""
-    everywhere = dict.fromkeys(("job", "model", "version", "window", "feature", "rule"), ALL)
+    everywhere = dict.fromkeys(("job", "model", "version", "window", "feature", "rule", "segment"), ALL)
     wanted = {
         (f"{name}: {where}", filled(expr, **everywhere))
         for name, board in BOARDS.items()

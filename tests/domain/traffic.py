@@ -54,6 +54,7 @@ MODEL = ModelSpec(
     park_ms=3_000,
     dedupe_ms=2_000,
     evaluate_every=4,
+    segments=("country", "device"),
 )
 SQUARE = replace(
     MODEL,
@@ -72,6 +73,7 @@ FOREIGN = replace(
     model="foreign",
     fields=FieldMap((("prediction_id", ("meta", "id")),), (("prediction_id", ("inferenceId",)),)),
     on_expiry="negative",
+    segments=(),
 )
 SMALL = Limits(
     max_pending=14,
@@ -82,6 +84,7 @@ SMALL = Limits(
     max_features=3,
     max_versions_total=16,
     max_features_total=30,
+    max_segments=3,
 )
 
 
@@ -108,6 +111,8 @@ def _any_prediction(log: Log, chance: random.Random) -> None:
         more["latency_ms"] = chance.choice([3, 20.5, 75, 400])
     if chance.random() < 0.6:
         more["features"] = _features(chance)
+    # By their number: other tests stand on what chance decides here.
+    more["segments"] = SEGMENTS[len(log.steps) % len(SEGMENTS)]
     pid: Any = str(chance.randrange(14))
     if model == "foreign":
         more["meta"] = {"id": pid}
@@ -155,6 +160,13 @@ def _garbage(log: Log, chance: random.Random) -> None:
         name, value = chance.choice(broken)
         log.put(kind, {**good, name: value})
 
+
+SEGMENTS: list[Any] = [
+    {"country": "DE", "device": "phone"}, {"country": "NL"}, {"country": "DE", "device": None, "plan": "pro"},
+    None, {"country": "FR", "device": 7}, {"country": "BE", "device": [1]}, {"device": "tv", "country": ""},
+    {}, {"country": "other", "device": True}, {"country": "DE", "device": "tv"},
+    {"country": "NL", "device": "phone"},
+]  # fmt: skip
 
 WRITERS: list[Callable[[Log, random.Random], None]] = [_any_prediction, _any_label, _garbage]
 WEIGHTS = [6, 5, 1]

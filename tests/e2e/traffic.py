@@ -13,6 +13,7 @@ from streamer.home import home
 MODELS = tuple(f"model-{number}" for number in range(8))
 REGRESSION, MULTICLASS, FRAUD, PAUSING = "model-3", "model-4", "model-5", "model-7"
 COMPARED = "model-6"  # a challenger predicts beside its champion
+COUNTRIES = ("DE", "DE", "NL", "FR", None)
 START_MS = 1_790_000_000_000
 # The waits are of record time: short enough to run out many times during a test.
 OBJECTIVES = """
@@ -21,6 +22,7 @@ defaults: {label_wait: 8s, park: 4s, dedupe: 4s}
 models:
   model-0: &binary
     task: binary
+    segments: [country, device]
     windows: [last 500, last 1m, lifetime]
     objectives:
       accuracy: {min: 0.80, window: last 500}
@@ -38,6 +40,7 @@ models:
     drift: {score: [adwin]}
   model-3:
     task: regression
+    segments: [country]
     windows: [last 500, last 20s]
     objectives: {mae: {max: 2.5, window: last 500}, r2: {min: 0.3, window: last 20s}}
     reference: previous 3m
@@ -46,6 +49,7 @@ models:
       data: {window: last 300, distance: total_variation}
   model-4:
     task: multiclass
+    segments: [device]
     windows: [last 500, last 20s, lifetime]
     objectives:
       f1: {min: 0.75, window: last 500}
@@ -106,6 +110,7 @@ def _one(
     prediction = {
         "prediction_id": pid, "model": model, "timestamp": now, "version": "v1", **answer,
         "latency_ms": chance.lognormvariate(4 + bad, 0.5), "features": {"x": chance.gauss(bad, 1), "k": "a"},
+        "segments": {"country": COUNTRIES[at % 13 % 5], "device": "tv" if at % 7 == 3 else "phone"},
     }  # fmt: skip
     yield 0, prediction
     if model == COMPARED and chance.random() < 0.7:
