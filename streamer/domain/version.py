@@ -61,8 +61,8 @@ from streamer.domain.rules import (
     snapshot_rules,
 )
 from streamer.domain.scores import Estimate
-from streamer.domain.timeline import Timeline
 from streamer.domain.segments import Segments
+from streamer.domain.timeline import Timeline
 from streamer.domain.windows import Blocks, Window, build_window
 
 _Scored = tuple[NDArray[np.int64], Any, list[float]]
