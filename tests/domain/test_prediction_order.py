@@ -187,11 +187,17 @@ def settled(spec: ModelSpec, log: Log) -> Pipeline:
 
 
 def outcome(spec: ModelSpec, log: Log) -> dict[str, Any]:
-    """What is told and seen once all is settled, but for the records that are named as causes."""
+    """What is told and seen once all is settled, but for the records that are named as causes, and how
+    labels came.
+    """
     pipeline = settled(spec, log)
     version = the_version(pipeline)
     told = [
-        {key: value for key, value in alert.items() if key not in ("source", "alert_id")}
+        {
+            key: {**value, "labels": None} if key == "evidence" else value
+            for key, value in alert.items()
+            if key not in ("source", "alert_id")
+        }
         for alert in pipeline.effects.alerts
     ]
     windows = {name: (window.rows, plain(window.tally)) for name, window in version.windows.items()}
@@ -228,7 +234,7 @@ def test_windows_and_detectors_take_the_rows_by_prediction_time_as_pandas_sorts_
     pane = 4_000 // 60
     recent = wanted[wanted["at"] // pane > wanted["at"].max() // pane - 4_000 // pane]
     assert version.windows["last 4s"].rows == len(recent)
-    watch = SignalWatch((TOUCHY,), bounded=True)
+    watch = SignalWatch((TOUCHY,), bounded=True, every=version.every)
     watch.feed((wanted.value != wanted.truth).astype(float).tolist(), wanted["at"].tolist())
     assert version.error_watch is not None
     assert version.error_watch.snapshot() == watch.snapshot()
