@@ -11,7 +11,7 @@ from importlib.resources import files
 from xml.etree.ElementTree import Element, tostring
 
 from streamer.explanation.plots import bar, bars, node, scale_of, steps_of
-from streamer.explanation.reading import Cell, ColumnPart, Explanation
+from streamer.explanation.reading import ABOUT_VERSIONS, Cell, ColumnPart, Explanation
 from streamer.explanation.values import is_link, percent, shown, signed
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -49,8 +49,7 @@ def _sections(found: Explanation) -> Iterator[Element]:
     if found.segments:
         yield node("section", _heading("Segments", "the biggest part of the change first"), *_segments(found))
     if found.versions:
-        about = "on the same traffic, in the same window"
-        yield node("section", _heading("Versions", about), _versions(found))
+        yield node("section", _heading("Versions", ABOUT_VERSIONS), _versions(found))
     if found.detections:
         yield node("section", *_detections(found))
     if found.recent:
@@ -176,17 +175,13 @@ def _segments(found: Explanation) -> Iterator[Element]:
 def _versions(found: Explanation) -> Element:
     rows = []
     for each in found.versions:
-        between, sure = "–", False
+        between = "–"
         if each.lower is not None and each.upper is not None:
             between = f"{signed(each.lower)} to {signed(each.upper)}"
-            sure = each.lower > 0 or each.upper < 0
-        difference: Element | str = signed(each.difference, 4)
-        if sure:
-            difference = node("b", difference)
-        rows.append(
-            [each.name, found.figures(each.value), shown(each.rows), difference, between, shown(each.pairs)]
-        )
-    return _table(["version", "value", "rows", "difference", "between", "pairs"], rows)
+        verdict = node("b", each.verdict) if each.verdict in ("better", "worse") else each.verdict
+        figures = (found.figures(each.value), shown(each.rows), signed(each.difference, 4))
+        rows.append([each.name, *figures, between, shown(each.pairs), verdict])
+    return _table(["version", "value", "rows", "difference", "between", "pairs", ""], rows)
 
 
 def _detections(found: Explanation) -> Iterator[Element]:

@@ -32,6 +32,7 @@ from streamer.terminal import clean
 MOST = {"columns": 20, "cells": 40, "findings": 10, "segments": 30, "versions": 20, "examples": 20}
 MOST_DETECTIONS = 50
 MOST_UNREAD = 50
+ABOUT_VERSIONS = "difference of the losses on the same predictions, below 0 is better"
 _DISTANCES = {
     "psi": "PSI",
     "jensen_shannon": "JS",
@@ -93,7 +94,7 @@ class SegmentPart:
 
 @dataclass(frozen=True, slots=True)
 class VersionPart:
-    """How another version does on the same traffic."""
+    """How another version does. ``difference``: of losses on the same predictions, below 0 it does better."""
 
     name: str
     rows: float | None
@@ -102,6 +103,13 @@ class VersionPart:
     difference: float | None
     lower: float | None
     upper: float | None
+
+    @property
+    def verdict(self) -> str:
+        """``better`` or ``worse`` only where that is sure."""
+        if self.lower is None or self.upper is None:
+            return "–"
+        return "better" if self.upper < 0 else "worse" if self.lower > 0 else "undecided"
 
 
 @dataclass(frozen=True, slots=True)

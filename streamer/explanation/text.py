@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from streamer.explanation.reading import ColumnPart, Explanation, Scale
+from streamer.explanation.reading import ABOUT_VERSIONS, ColumnPart, Explanation, Scale
 from streamer.explanation.values import Pair, percent, shown, signed, strip_of
 from streamer.terminal import COLOURS, SEVERE
 
@@ -219,21 +219,18 @@ def _change(pair: Pair, found: Explanation | None = None) -> Text:
 def _versions(found: Explanation) -> Iterator[RenderableType]:
     if not found.versions:
         return
-    yield _title("Versions", "on the same traffic, in the same window")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("version", overflow="ellipsis", no_wrap=True)
-    for name in ("rows", "value", "difference", "between", "pairs"):
+    yield _title("Versions", ABOUT_VERSIONS)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("version", overflow="fold")
+    for name in ("value", "rows", "difference", "between", "pairs", ""):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found.versions:
-        sure = each.lower is not None and each.upper is not None and (each.lower > 0 or each.upper < 0)
         between = "–"
         if each.lower is not None and each.upper is not None:
             between = f"{signed(each.lower)} to {signed(each.upper)}"
-        difference = signed(each.difference, 4)
-        table.add_row(
-            Text(each.name), shown(each.rows), found.figures(each.value),
-            Text(difference, "bold" if sure else ""), between, shown(each.pairs),
-        )  # fmt: skip
+        figures = (found.figures(each.value), shown(each.rows), signed(each.difference, 4))
+        verdict = Text(each.verdict, {"better": "bold green", "worse": "bold red"}.get(each.verdict, "dim"))
+        table.add_row(Text(each.name), *figures, between, shown(each.pairs), verdict)
     yield _inset(table)
 
 

@@ -184,6 +184,10 @@ def _look_first(found: Explanation) -> list[str]:
     parts = []
     if found.warnings:
         parts.append(f"the labels: {found.warnings[0]}")
+    better = [each for each in found.versions if each.verdict == "better"]
+    if better:
+        on = "" if better[0].pairs is None else f" {shown(better[0].pairs)}"
+        parts.append(f"version {better[0].name}, which does better on the same{on} predictions")
     if found.segments:
         first = found.segments[0]
         share = "" if first.share is None else f", {percent(first.share)} of the change"

@@ -94,6 +94,7 @@ def test_the_top_says_what_happened_since_when_how_bad_how_sure_and_where_to_loo
             "2026-11-26 22:14:31 UTC, 9 h 16 min before the alert",
             "0.8412 against 0.9: 0.0588 below the objective",
             "between 0.8325 and 0.8495 on 5,000 rows; even the upper end misses the objective",
+            "version 2026-10, which does better on the same 4,870 predictions",
             "segment country=DE, 71.6 % of the change",
             "column feature:amount: all values look divided by 100",
             "docs/runbooks/model-objective-breached.md",
@@ -142,6 +143,20 @@ def test_what_an_alert_carries_is_shown_and_what_it_does_not_carry_is_not(key: s
     for said, left in zip(both(alert), both(without), strict=True):
         assert MARKS[key] in said
         assert MARKS[key] not in left
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [((-0.2, -0.1), "better"), ((0.1, 0.2), "worse"), ((-0.1, 0.1), "undecided"), ((None, None), "–")],
+)
+def test_another_version_is_called_better_only_where_that_is_sure(bounds: Any, verdict: str) -> None:
+    alert = alert_of("accuracy")
+    alert["evidence"]["versions"] = [{"version": "v0", "pairs": 9, "lower": bounds[0], "upper": bounds[1]}]
+    [version] = explain(alert).versions
+    assert version.verdict == verdict
+    for said in both(alert):
+        assert ("version v0, which does better on the same 9 predictions" in said) == (verdict == "better")
+        assert verdict in said
 
 
 def test_an_alert_without_evidence_says_what_it_knows() -> None:
