@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -31,6 +32,7 @@ from streamer.domain.objectives import (
     ThresholdSpec,
     WindowSpec,
 )
+from streamer.domain.pane_log import PaneLog
 from streamer.domain.prediction_order import BLOCK_ROWS, SLACK_ROWS, PredictionOrder
 from streamer.domain.version import ORDER_ROWS, VersionMonitor
 from streamer.pipeline import Pipeline
@@ -350,6 +352,34 @@ def test_a_pane_is_told_when_it_is_counted_anew_with_late_labels_and_when_it_is_
     panes = the_version(pipeline).panes
     assert panes is not None
     assert (panes.panes, panes.revisions) == ({}, 1)
+
+
+def test_what_has_just_been_labelled_is_counted_with_its_pane_whenever_it_was_buffered() -> None:
+    log = Log()
+    for number in range(8):
+        log.predict(number)
+    for number in range(8):  # one more than are counted at once
+        log.label(number)
+    for number in range(8, 14):
+        log.predict(number, timestamp=log.at + 20_000)
+    order = the_version(run(TASKS["binary"], log)).order
+    assert order is not None
+    assert (order.counted, order.late) == (8, 0)
+
+
+def test_a_pane_that_is_final_is_not_told_again() -> None:
+    log = PaneLog("binary", pane_ms=10, wait_ms=100)
+    codes, made_at = np.array([1, 1]), np.array([3, 7])
+    log.add(codes, made_at, late=False)
+    log.close(0)
+    assert not log.due(109)
+    assert log.due(110)
+    log.settle(110)
+    assert [(report.revision, report.final) for report in log.told] == [(0, False), (0, True)]
+    log.add(codes, made_at, late=True)
+    log.settle(200)
+    assert len(log.told) == 2
+    assert log.panes == {}
 
 
 def test_no_more_panes_are_kept_than_the_bound_says(monkeypatch: pytest.MonkeyPatch) -> None:
