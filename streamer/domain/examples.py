@@ -20,8 +20,8 @@ STRETCH_ROWS = 100
 
 Side = Literal["either", "predicted", "actual", "both"]
 Lens = tuple[Side, str | None]
-"""Which wrong rows a figure is about, and of which class: those ``predicted`` as it, those of which it is the ``actual`` class,
-``both`` kinds; ``either``: any wrong row."""
+"""Which wrong rows a figure is about, and of which class: those ``predicted`` as it, those of which it is the
+``actual`` class, ``both`` kinds; ``either``: any wrong row."""
 
 _ANY: Lens = ("either", None)
 _OF_CLASS: Mapping[str, Side] = {"precision": "predicted", "recall": "actual", "f1": "both"}
