@@ -106,6 +106,7 @@ def pick(alerts: list[Alert], wanted: str) -> Alert | None:
 
     Raises NoSuchAlert where several ids begin like that.
     """
+    alerts = [each for each in alerts if "alert_id" in each]  # there is more than alerts in ``reports``
     if wanted == LATEST:
         return alerts[-1] if alerts else None
     # One that was told anew, after its partition began anew, has the id that it had.

@@ -36,6 +36,7 @@ LARGEST_WHOLE = 16  # up to here every whole number has a bin of its own
 SAME_SHAPE = 0.15  # total variation up to which a scaled reference is the current column
 _CERTAIN = 3.0  # standard errors
 _BY_CHANCE = 1e-6
+_LONG = 1e9  # from here on numbers are told as powers of ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,4 +361,8 @@ def surely_more(before: float, after: float, rows_before: int, rows_after: int, 
 
 
 def _told(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """To four digits, in full as long as that is short."""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.4g}"
+    return f"{float(text):.0f}" if "e+0" in text and abs(value) < _LONG else text

@@ -311,7 +311,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 _FIELDS = {
     "alert_id", "fingerprint", "incident", "status", "reason", "kind", "model", "version", "segment", "rule",
     "severity", "summary", "signal", "direction", "detector", "value", "threshold", "window", "started_at",
-    "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
+    "type", "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
 }  # fmt: skip
 
 
