@@ -264,10 +264,30 @@ def _labels(made: Dashboard) -> Dashboard:
                     ),
                     (f"sum(model_parked_labels{{{p.MODEL}}})", "labels that came first"),
                     (
+                        f"sum by (version) (model_waiting_labels{{{p.VERSION}}})",
+                        "labels that are not counted yet {{version}}",
+                    ),
+                    (
                         f"sum(rate(model_duplicate_predictions_total{{{p.VERSION}}}{p.RATE}))",
                         "duplicates a second",
                     ),
                 ],
+            )
+        )
+        .with_panel(
+            p.lines(
+                "Labels out of time (order: prediction)",
+                [
+                    (f"sum by (version) (rate({name}{{{p.VERSION}}}{p.RATE}))", f"{words} {{{{version}}}}")
+                    for name, words in (
+                        ("model_late_labels_total", "late labels"),
+                        ("model_early_labels_total", "counted early"),
+                        ("model_pane_revisions_total", "panes told anew"),
+                    )
+                ],
+                "cps",
+                about="Many late labels: label_maturity is too short. Counted early: max_pending.",
+                width=p.WIDTH,
             )
         )
         .with_panel(

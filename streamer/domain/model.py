@@ -203,7 +203,7 @@ class ModelMonitor:
                 return self._beside([*(told or []), *(joined or [])]) or None
         table.pending[pid] = packed
         table.new.append(pid)
-        return told
+        return self._beside(told) if told and self._many else told
 
     def _payload(self, raw: Any, score: float | None) -> int:
         if self.task == "regression":

@@ -311,8 +311,10 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 _FIELDS = {
     "alert_id", "fingerprint", "incident", "status", "reason", "kind", "model", "version", "segment", "rule",
     "severity", "summary", "signal", "direction", "detector", "value", "threshold", "window", "started_at",
-    "type", "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
+    "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
 }  # fmt: skip
+_ENVELOPE = {"type"}
+"""What the topic ``reports`` adds to an alert."""
 
 
 def unread(alert: Alert, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -321,7 +323,7 @@ def unread(alert: Alert, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if evidence is not None and not isinstance(evidence, dict):
         yield "evidence", plain(evidence)
     left = [(key, each) for key, each in given.items() if key not in _KINDS or not _KINDS[key](each)]
-    left += [(key, each) for key, each in alert.items() if key not in _FIELDS]
+    left += [(key, each) for key, each in alert.items() if key not in _FIELDS | _ENVELOPE]
     if "status" in alert and alert["status"] not in STATUSES:
         left.append(("status", alert["status"]))
     for key, each in left[:MOST_UNREAD]:

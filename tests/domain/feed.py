@@ -121,6 +121,16 @@ class Disk:
         return self.checkpoint.restore(dict(raw), lambda: build(self.objectives), self.number or None)
 
 
+def by_version(reports: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """What was told of panes: commits put versions together in another order, never what is told of one."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for report in reports:
+        if report.get("type", "pane") == "pane":
+            told = {**report, "type": "pane"}
+            found.setdefault((report["model"], report["version"]), []).append(told)
+    return found
+
+
 def joined_runs(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Runs of one bucket as one: a commit may cut them."""
     return [(bucket, sum(n for _, n in group)) for bucket, group in groupby(runs, key=lambda run: run[0])]

@@ -36,7 +36,7 @@ from streamer.domain.pane_log import PaneLog
 from streamer.domain.prediction_order import BLOCK_ROWS, SLACK_ROWS, PredictionOrder
 from streamer.domain.version import ORDER_ROWS, VersionMonitor
 from streamer.pipeline import Pipeline
-from tests.domain.feed import START_MS, Disk, Log, Step, build, facts, feed, plain
+from tests.domain.feed import START_MS, Disk, Log, Step, build, by_version, facts, feed, plain
 from tests.domain.traffic import SMALL, objectives, traffic
 
 ADWIN = DriftSpec("error", (DetectorSpec("adwin"),))
@@ -568,22 +568,8 @@ def test_chunks_commits_and_restarts_anywhere_change_nothing(limits: Limits, see
                     pipeline = disk.restore(chance)
         disk.commit(pipeline)
         assert disk.alerts == alerts
-        assert by_version(panes_of(disk)) == by_version(effects.panes)
+        assert by_version(map(json.loads, disk.reports)) == by_version(effects.panes)
         assert facts(disk.restore(chance)) == expected
-
-
-def panes_of(disk: Disk) -> list[dict[str, Any]]:
-    """What was published of panes, as it was told."""
-    found = [json.loads(report) for report in disk.reports]
-    return [report for report in found if report.pop("type") == "pane"]
-
-
-def by_version(panes: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Commits put the versions of a partition together in another order, not what is told of one."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for pane in panes:
-        found.setdefault((pane["model"], pane["version"]), []).append(json.loads(codec.encode_json(pane)))
-    return found
 
 
 def all_ordered(limits: Limits) -> Objectives:

@@ -20,7 +20,7 @@ from streamer.domain.objectives import Objectives
 from streamer.domain.partition import Partition
 from streamer.home import home
 from streamer.pipeline import Pipeline, Unreadable
-from tests.domain.feed import facts
+from tests.domain.feed import by_version, facts
 
 
 def committed(
@@ -147,8 +147,10 @@ class Oracle:
         """Compare state, alerts, reports and dead letters with what the topics hold; answers the facts."""
         evidence, alerts = self.evidence, self.effects.alerts
         assert [message.value() for message in evidence.alerts] == list(map(codec.encode_json, alerts))
-        told = [orjson.loads(message.value())["alert_id"] for message in evidence.reports]
+        reports = [orjson.loads(message.value()) for message in evidence.reports]
+        told = [report["alert_id"] for report in reports if report["type"] == "alert"]
         assert told == [alert["alert_id"] for alert in alerts]
+        assert by_version(reports) == by_version(self.effects.panes)
         assert [
             (dict(letter.headers())["reason"].decode(), letter.value()) for letter in evidence.dead_letters
         ] == [(letter.reason.value, _bytes(letter.record.value())) for letter in self.effects.dead_letters]

@@ -12,7 +12,7 @@ from streamer.home import home
 
 MODELS = tuple(f"model-{number}" for number in range(8))
 REGRESSION, MULTICLASS, FRAUD, PAUSING = "model-3", "model-4", "model-5", "model-7"
-COMPARED = "model-6"  # a challenger predicts beside its champion
+COMPARED = "model-6"  # a challenger predicts beside its champion; counted in the order of predictions
 COUNTRIES = ("DE", "DE", "NL", "FR", None)
 START_MS = 1_790_000_000_000
 # The waits are of record time: short enough to run out many times during a test.
@@ -58,6 +58,11 @@ models:
     task: binary
     on_expiry: negative
     objectives: {precision: {min: 0.75, window: last 500}}
+  model-6:
+    task: binary
+    order: prediction
+    label_maturity: 4s
+    objectives: {accuracy: {min: 0.80, window: last 500}}
   model-7:
     task: binary
     objectives: {silence: {max: 2s}, throughput: {min: 1, window: last 1m}}
