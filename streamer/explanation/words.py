@@ -204,7 +204,8 @@ def _look_first(found: Explanation) -> list[str]:
 def _scale(alert: Alert, given: Mapping[str, Any]) -> Scale | None:
     """The figure, its bounds and its limit on one axis, with some room on both sides."""
     value, threshold = number(alert.get("value")), number(alert.get("threshold"))
-    if value is None or threshold is None or alert.get("direction") not in _BAD_BELOW:
+    direction = alert.get("direction")
+    if value is None or threshold is None or not isinstance(direction, str) or direction not in _BAD_BELOW:
         return None
     lower, upper = number(given.get("lower")), number(given.get("upper"))
     marks = [each for each in (value, threshold, lower, upper) if each is not None]
@@ -212,7 +213,7 @@ def _scale(alert: Alert, given: Mapping[str, Any]) -> Scale | None:
     room = (high - low) * 0.25 or abs(high) * 0.1 or 1.0
     if not math.isfinite(low - room) or not math.isfinite(high + room):
         return None
-    return Scale(value, threshold, lower, upper, low - room, high + room, _BAD_BELOW[alert["direction"]])
+    return Scale(value, threshold, lower, upper, low - room, high + room, _BAD_BELOW[direction])
 
 
 def _identity(alert: Alert) -> Iterable[tuple[str, str]]:
