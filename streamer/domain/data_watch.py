@@ -141,15 +141,10 @@ class DataWatch:
         if step is None:
             return []
         if step.status != "resolved":
-            moved = {each.column for each in self.measured if each.beyond(self.drift.limit)}
-            news = self.rule.news
-            # What is new stands first, and what is wrong before what has merely moved.
-            changes = sorted(
-                self.changes(layout),
-                key=lambda each: (each.column not in news, each.column not in moved, not each.findings),
-            )
+            changes = self._ranked(layout, self.rule.news)
             self.rule.describe(step, changes, self.measured)
-            step.evidence |= self._evidence(changes)
+            since = min(self.rule.told[column].since for column in self.rule.news)
+            step.evidence |= {"since": rfc3339(since), **self._evidence(changes)}
         return [step]
 
     def look(self, rows: int, time: int, profile: Profile | None, classes: Sequence[str] | None) -> bool:
@@ -304,6 +299,20 @@ class DataWatch:
             if not wanted or change.column in wanted or not change.column.startswith("feature:")
         ]
 
+    def beside(self, profile: Profile | None, classes: Sequence[str] | None) -> dict[str, Any]:
+        """The columns as they were last measured, for an alert about something else; nothing before."""
+        if not self.measured:
+            return {}
+        return self._evidence(self._ranked(self.layout(profile, classes), set()))
+
+    def _ranked(self, layout: Layout, news: set[str]) -> list[Change]:
+        """What is new stands first, and what is wrong before what has merely moved; then by distance."""
+        moved = {each.column for each in self.measured if each.beyond(self.drift.limit)}
+        return sorted(
+            self.changes(layout),
+            key=lambda each: (each.column not in news, each.column not in moved, not each.findings),
+        )
+
     def _evidence(self, changes: Sequence[Change]) -> dict[str, Any]:
         """What an alert carries: the first of these. JSON's types only."""
         measured, told = {each.column: each for each in self.measured}, self.rule.told
@@ -313,7 +322,6 @@ class DataWatch:
             found = {} if known is None else {"since": rfc3339(known.since)}
             columns.append({**_told(change, measured.get(change.column)), **found})
         return {
-            "since": rfc3339(min(told[column].since for column in self.rule.news)),
             "reference": {"made_of": self.made_of, "rows": self.reference_rows},
             "columns": columns,
         }

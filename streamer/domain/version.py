@@ -503,9 +503,11 @@ class VersionMonitor:
             told.evidence["examples"] = found
 
     def _explain(self, step: Transition, signal: str, now: int) -> None:
-        """Say of an alert on labelled figures which segments they come from, and how labels came."""
+        """Say of an alert on labelled figures which segments and columns go with it, and how labels came."""
         self._count_labels()
         step.evidence |= self.groups.evidence(signal, self._class_names or (), now)
+        if "data" in self.data:
+            step.evidence |= self.data["data"].beside(self.profile, self._class_names)
 
     def _figure(self, rule: ThresholdRule) -> Estimate | None:
         """The figure of a rule; its bounds, which cost more, only where they can matter.

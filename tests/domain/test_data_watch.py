@@ -21,6 +21,8 @@ from streamer.domain.objectives import (
     ModelSpec,
     Objectives,
     ReferenceSpec,
+    ThresholdSpec,
+    WindowSpec,
 )
 from streamer.domain.readings import read_partition
 from streamer.domain.reference import Column, Reference
@@ -153,6 +155,24 @@ def test_a_feature_whose_rows_are_mixed_up_is_found_and_a_single_giant_is_not() 
     [alert, *_] = told(run(spec(), log.steps))
     assert alert["evidence"]["columns"][0]["distance"] < 0.2  # by itself it looks as it did
     assert "as it never did" in alert["summary"]
+
+
+def test_an_alert_on_a_score_says_which_columns_have_changed_the_most_changed_first() -> None:
+    chance, log = random.Random(14), Log()
+    limit = ThresholdSpec("accuracy", "accuracy", WindowSpec("last", 200), minimum=0.6, confidence=None)
+    error = DriftSpec("error", (DetectorSpec("adwin"),))
+    for kind, right in (("usual", 0.9), ("unit", 0.3)):
+        for _ in range(2000):
+            log.wait(1000)
+            pid = str(len(log.steps))
+            log.predict(pid, 1, features=row(chance, kind))
+            log.label(pid, int(chance.random() < right))
+    found = told(run(replace(spec(thresholds=(limit,)), drift=(error,)), log.steps))
+    for rule in ("accuracy", "drift.error"):
+        last = [each for each in found if each["rule"] == rule][-1]["evidence"]
+        assert last["columns"][0]["column"] == "feature:age"
+        assert last["reference"]["made_of"] == "the first 1000 predictions"
+        assert "labels" in last
 
 
 def test_an_incident_ends_when_the_window_is_as_the_reference_was() -> None:
