@@ -188,7 +188,7 @@ def test_what_nobody_knows_yet_is_shown_at_the_end() -> None:
 
 def test_every_key_of_the_contract_has_a_place() -> None:
     fields = schema("alert")["properties"]
-    assert set(fields) == reading._FIELDS
+    assert {*fields, "type"} == reading._FIELDS  # what a report says that it is
     assert set(fields["evidence"]["properties"]) == set(reading._KINDS)
 
 
@@ -372,6 +372,8 @@ def test_an_alert_is_named_by_its_id_the_beginning_of_one_or_as_the_latest() -> 
     assert pick(alerts, "x") is None
     assert pick(alerts, "") is None
     assert pick([], "latest") is None
+    assert pick([*alerts, {"type": "pane", "model": "m"}], "latest") == alerts[3]
+    assert pick([{"type": "pane", "model": "m"}], "None") is None
     assert pick(numbered("ab", "abc"), "ab") == {"alert_id": "ab", "at": 0}
 
 
@@ -426,7 +428,9 @@ def test_an_alert_is_found_on_its_topic_and_what_was_forgotten_there_in_the_repo
     churn, fraud = Story("churn"), Story("fraud")
     forgotten, fired, updated, other = churn.fire(), fraud.fire(), fraud.update(), churn.update()
     AlertsTopic(bootstrap, names.alerts).write(fired, updated, other)
-    AlertsTopic(bootstrap, names.reports).write(forgotten, fired, updated, other)
+    reports = AlertsTopic(bootstrap, names.reports)
+    reports.write(*({"type": "alert", **each} for each in (forgotten, fired, updated, other)))
+    reports.put("churn", orjson.dumps({"type": "pane", "model": "churn"}))
     for wanted, said in (
         ("latest", "churn 2026-11"),
         (fired["alert_id"], "FIRING  page  fraud 2026-11"),
@@ -436,6 +440,7 @@ def test_an_alert_is_found_on_its_topic_and_what_was_forgotten_there_in_the_repo
         done = streamer("explain", wanted, *where)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
+        assert "Also in the alert" not in done.stdout
     done = streamer("explain", "no-such-alert", *where)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
