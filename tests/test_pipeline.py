@@ -20,7 +20,7 @@ from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import Limits, Objectives
 from streamer.domain.partition import Partition
 from streamer.pipeline import LABELS, PREDICTIONS, Pipeline, Poison, Unreadable
-from tests.domain.feed import Disk, Log, Step, build, facts, feed
+from tests.domain.feed import Disk, Log, Step, build, facts, feed, interrupted
 from tests.domain.traffic import SMALL, objectives, traffic
 
 seeds = st.integers(0, 2**32)
@@ -61,15 +61,7 @@ def test_commits_and_restarts_anywhere_change_nothing(limits: Limits, slack: int
         steps = traffic(chance, 400).steps
         alerts, expected = undisturbed(steps, limits)
         disk = Disk(objectives(limits))
-        pipeline = build(disk.objectives)
-        cuts = sorted(random_cuts(chance, len(steps)))
-        for begin, end in zip([0, *cuts], [*cuts, len(steps)], strict=True):
-            feed(pipeline, steps[begin:end])
-            if chance.random() < 0.5:
-                disk.commit(pipeline)
-                if chance.random() < 0.6:
-                    pipeline = disk.restore(chance)
-        disk.commit(pipeline)
+        interrupted(disk, steps, chance)
         assert disk.alerts == alerts
         assert facts(disk.restore(chance)) == expected
 

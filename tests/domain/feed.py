@@ -121,6 +121,20 @@ class Disk:
         return self.checkpoint.restore(dict(raw), lambda: build(self.objectives), self.number or None)
 
 
+def interrupted(disk: Disk, steps: Sequence[Step], chance: random.Random, often: float = 0.15) -> Pipeline:
+    """Feed steps with commits and restarts at random places, the last commit at the end; the last worker."""
+    pipeline = build(disk.objectives)
+    cuts = [index for index in range(len(steps)) if chance.random() < often]
+    for begin, end in zip([0, *cuts], [*cuts, len(steps)], strict=True):
+        feed(pipeline, steps[begin:end])
+        if chance.random() < 0.5:
+            disk.commit(pipeline)
+            if chance.random() < 0.6:
+                pipeline = disk.restore(chance)
+    disk.commit(pipeline)
+    return pipeline
+
+
 def by_version(reports: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """What was told of panes: commits put versions together in another order, never what is told of one."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}

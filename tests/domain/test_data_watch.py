@@ -27,7 +27,7 @@ from streamer.domain.objectives import (
 from streamer.domain.readings import read_partition
 from streamer.domain.reference import Column, Reference
 from streamer.pipeline import Pipeline
-from tests.domain.feed import Disk, Log, Step, build, facts, feed
+from tests.domain.feed import Disk, Log, Step, build, facts, feed, interrupted
 from tests.domain.traffic import SMALL, objectives, traffic
 
 FIRST = ReferenceSpec("first", 1000)
@@ -298,15 +298,7 @@ def test_commits_and_restarts_anywhere_change_nothing(reference: ReferenceSpec, 
     feed(whole, steps)
     alerts = [codec.encode_json(each) for each in whole.take_effects().alerts]
     disk = Disk(wanted)
-    pipeline = build(wanted)
-    cuts = sorted(index for index in range(len(steps)) if chance.random() < 0.1)
-    for begin, end in zip([0, *cuts], [*cuts, len(steps)], strict=True):
-        feed(pipeline, steps[begin:end])
-        if chance.random() < 0.5:
-            disk.commit(pipeline)
-            if chance.random() < 0.6:
-                pipeline = disk.restore(chance)
-    disk.commit(pipeline)
+    interrupted(disk, steps, chance, 0.1)
     assert disk.alerts == alerts
     restored = disk.restore(chance)
     assert facts(restored) == facts(whole)

@@ -14,7 +14,7 @@ from streamer.domain.objectives import DataDriftSpec, ModelSpec, Objectives, Ref
 from streamer.domain.readings import read_partition
 from streamer.domain.reference import Reference
 from streamer.pipeline import Pipeline
-from tests.domain.feed import Disk, Log, build, feed
+from tests.domain.feed import Disk, Log, build, feed, interrupted
 
 MODEL = ModelSpec(
     "m",
@@ -124,13 +124,7 @@ def test_commits_and_restarts_anywhere_change_nothing(seed: int) -> None:
     write(log, rows(chance, 2000) + rows(chance, 2500, shift=1.0), lag=chance.choice([3, 120, 450]))
     whole = run(log)
     disk = Disk(Objectives(models={"m": MODEL}))
-    pipeline = build(disk.objectives)
-    cuts = sorted(chance.sample(range(len(log.steps)), 40))
-    for begin, end in zip([0, *cuts], [*cuts, len(log.steps)], strict=True):
-        feed(pipeline, log.steps[begin:end])
-        disk.commit(pipeline)
-        if chance.random() < 0.5:
-            pipeline = disk.restore(chance)
+    pipeline = interrupted(disk, log.steps, chance, 0.01)
     assert shown(pipeline) == shown(whole)
     assert shown(whole)["error"] != 0
 

@@ -36,7 +36,7 @@ from streamer.domain.pane_log import PaneLog
 from streamer.domain.prediction_order import BLOCK_ROWS, SLACK_ROWS, PredictionOrder
 from streamer.domain.version import ORDER_ROWS, VersionMonitor
 from streamer.pipeline import Pipeline
-from tests.domain.feed import START_MS, Disk, Log, Step, build, by_version, facts, feed, plain
+from tests.domain.feed import START_MS, Disk, Log, Step, build, by_version, facts, feed, interrupted, plain
 from tests.domain.traffic import SMALL, objectives, traffic
 
 ADWIN = DriftSpec("error", (DetectorSpec("adwin"),))
@@ -558,15 +558,7 @@ def test_chunks_commits_and_restarts_anywhere_change_nothing(limits: Limits, see
         patch.setattr(prediction_order, "BLOCK_ROWS", 4)
         patch.setattr(prediction_order, "SLACK_ROWS", 6)
         disk = Disk(wanted)
-        pipeline = build(wanted)
-        cuts = sorted({index for index in range(len(steps)) if chance.random() < 0.15})
-        for begin, end in zip([0, *cuts], [*cuts, len(steps)], strict=True):
-            feed(pipeline, steps[begin:end])
-            if chance.random() < 0.5:
-                disk.commit(pipeline)
-                if chance.random() < 0.6:
-                    pipeline = disk.restore(chance)
-        disk.commit(pipeline)
+        interrupted(disk, steps, chance)
         assert disk.alerts == alerts
         assert by_version(map(json.loads, disk.reports)) == by_version(effects.panes)
         assert facts(disk.restore(chance)) == expected

@@ -14,7 +14,7 @@ from streamer.domain.objectives import Limits, ModelSpec, Objectives, ThresholdS
 from streamer.domain.readings import read_partition
 from streamer.pipeline import Pipeline
 from streamer.terminal import recorder
-from tests.domain.feed import Disk, Log, build, facts, feed
+from tests.domain.feed import Disk, Log, build, facts, feed, interrupted
 
 LAST_100 = WindowSpec("last", 100)
 MODEL = ModelSpec("m", task="binary", windows=(LAST_100,), drift=())
@@ -93,13 +93,7 @@ def test_commits_and_restarts_anywhere_change_nothing(seed: int) -> None:
     whole = run(log)
     chance = random.Random(seed)
     disk = Disk(Objectives(models={"m": MODEL}))
-    pipeline = build(disk.objectives)
-    cuts = sorted(chance.sample(range(len(log.steps)), 30))
-    for begin, end in zip([0, *cuts], [*cuts, len(log.steps)], strict=True):
-        feed(pipeline, log.steps[begin:end])
-        disk.commit(pipeline)
-        if chance.random() < 0.5:
-            pipeline = disk.restore(chance)
+    pipeline = interrupted(disk, log.steps, chance, 0.03)
     assert facts(pipeline) == facts(whole)
     assert facts(pipeline)["m"]["versus"]
 
