@@ -25,33 +25,37 @@ from streamer.domain.windows import Blocks
 ENOUGH_ROWS = 1000
 _CLASS_MASK = (1 << CLASS_BITS) - 1
 _CLASSES: Mapping[Task, int] = {"binary": 2, "multiclass": MAX_CLASSES, "regression": 0}
-Part = tuple[Sequence[int], Any, Sequence[int], NDArray[np.int64]]
+Arrived = tuple[Sequence[int], Any, NDArray[np.int64]]
+Counted = tuple[Sequence[int], Any, Sequence[int]]
 
 
 class Groups:
     """``figures`` is None where no fields of segments are declared. ``table``: of the version's join."""
 
     __slots__ = (
+        "_arrived",
         "_bucket_shift",
+        "_counted",
+        "_rows",
         "_segment_shift",
         "_task",
-        "_waiting",
         "clock",
         "figures",
         "labelling",
-        "rows",
     )
 
     def __init__(self, spec: ModelSpec, task: Task, segments: Segments | None, table: JoinTable) -> None:
         self._task = task
         self._bucket_shift, self._segment_shift = table.shift, table.segment_shift
-        self._waiting: list[Part] = []
-        self.rows = 0  # so many labelled rows are not counted yet
+        self._arrived: list[Arrived] = []
+        self._counted: list[Counted] = []
+        self._rows = [0, 0]  # in both of them
         self.clock = 0  # record time in ms of the last second that passed, or of the first prediction
         self.labelling = Labelling(spec.label_wait_ms, _CLASSES[task], segments)
         self.figures = None
         if segments is not None:
-            self.figures = SegmentFigures(segments, task, (*spec.windows, LIFETIME)[0])
+            ordered = spec.order == "prediction"
+            self.figures = SegmentFigures(segments, task, (*spec.windows, LIFETIME)[0], ordered)
 
     @property
     def bits(self) -> int:
@@ -67,14 +71,28 @@ class Groups:
         self.figures.made.append(code)
         return code << self._segment_shift
 
-    def take_labels(
-        self, packed: Sequence[int], rows: Any, times: Sequence[int], lags_ms: NDArray[np.int64]
-    ) -> None:
-        """Labels met their predictions; ``rows`` and ``times`` are those of the version's windows."""
-        self._waiting.append((packed, rows, times, lags_ms))
-        self.rows += len(packed)
-        if self.rows >= ENOUGH_ROWS:
+    def take_labels(self, packed: Sequence[int], rows: Any, lags_ms: NDArray[np.int64]) -> None:
+        """Labels met their predictions; ``rows`` are those of the version's windows."""
+        self._arrived.append((packed, rows, lags_ms))
+        self._note_rows(0, len(packed))
+
+    def _note_rows(self, which: int, count: int) -> None:
+        self._rows[which] += count
+        if self._rows[which] >= ENOUGH_ROWS:
             self.flush()
+
+    def count_labels(self, packed: Sequence[int], rows: Any, times: Sequence[int]) -> None:
+        """The version's windows take these rows, now or once labels have had their time."""
+        if self.figures is not None:
+            self._counted.append((packed, rows, times))
+            self._note_rows(1, len(packed))
+
+    def restate(self, packed: Sequence[int], rows: Any, times: Sequence[int]) -> None:
+        """Rows whose pane was counted before they came: see ``Window.restate``."""
+        self.flush()
+        joint = self._joint(packed)
+        if self.figures is not None and joint is not None:
+            self.figures.count_labels(joint, rows, times, late=True)
 
     def take_expired(self, gone: Sequence[tuple[str, int]]) -> None:
         """These predictions waited for a label in vain."""
@@ -87,29 +105,26 @@ class Groups:
 
     def flush(self) -> None:
         """Count the labelled rows that wait; figures do not depend on when."""
-        if not self._waiting:
-            return
-        packed: list[int] = []
-        times: list[int] = []
-        for part, _, row_times, _ in self._waiting:
-            packed += part
-            times += row_times
-        lags = np.concatenate([each for *_, each in self._waiting])
-        rows: Any
-        predicted = actual = None
-        if self._task == "regression":
-            rows = [row for _, each, _, _ in self._waiting for row in each]
-        else:
-            rows = np.concatenate([each for _, each, _, _ in self._waiting])
-            if self._task == "binary":
-                predicted, actual = rows >> 1 & 1, rows & 1
-            else:
-                predicted, actual = rows % MAX_CLASSES, rows // MAX_CLASSES
-        self._waiting, self.rows = [], 0
-        joint = self._joint(packed)
-        self.labelling.count_labels(self._buckets(packed), predicted, actual, joint, lags)
-        if self.figures is not None and joint is not None:
-            self.figures.count_labels(joint, rows, times)
+        arrived, counted = self._arrived, self._counted
+        self._arrived, self._counted, self._rows = [], [], [0, 0]
+        if arrived:
+            packed = [each for part, _, _ in arrived for each in part]
+            lags = np.concatenate([each for *_, each in arrived])
+            predicted = actual = None
+            if self._task != "regression":
+                rows = np.concatenate([each for _, each, _ in arrived])
+                binary = self._task == "binary"
+                predicted, actual = (rows >> 1 & 1, rows & 1) if binary else divmod(rows, MAX_CLASSES)[::-1]
+            joint = self._joint(packed)
+            self.labelling.count_labels(self._buckets(packed), predicted, actual, joint, lags)
+        if counted and self.figures is not None:
+            joint = self._joint([each for part, _, _ in counted for each in part])
+            times = [time for *_, part in counted for time in part]
+            found: Any = [each for _, each, _ in counted]
+            regression = self._task == "regression"
+            found = [row for part in found for row in part] if regression else np.concatenate(found)
+            if joint is not None:
+                self.figures.count_labels(joint, found, times)
 
     def _buckets(self, packed: Sequence[int]) -> NDArray[np.int64]:
         shift = self._bucket_shift

@@ -107,11 +107,12 @@ class JoinTable:
 
     def recode(self, recoding: Callable[[int], int]) -> None:
         """Give what waits other codes of segments."""
+        self.pending = {pid: self.recoded(packed, recoding) for pid, packed in self.pending.items()}
+
+    def recoded(self, packed: int, recoding: Callable[[int], int]) -> int:
+        """A packed prediction with other codes of segments."""
         shift = self.segment_shift
-        low = (1 << shift) - 1
-        self.pending = {
-            pid: packed & low | recoding(packed >> shift) << shift for pid, packed in self.pending.items()
-        }
+        return packed & (1 << shift) - 1 | recoding(packed >> shift) << shift
 
     def take_oldest(self, count: int) -> list[tuple[str, int]]:
         """Take out this many of the oldest pending predictions."""

@@ -271,7 +271,8 @@ class Partition:
             for version in model.every_version:
                 at = (name, version.version)
                 head, changed = cells["version", *at], model.former is not None
-                self.told += version.restore(head, blocks.get(at, {}), self.now, changed)
+                saved_blocks = blocks.get(at, {})
+                self.told += version.restore(head, saved_blocks, self.now, changed, model.recoding)
         for name in declared:
             if name not in self.models:
                 self._add(name)

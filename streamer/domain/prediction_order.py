@@ -13,7 +13,7 @@ run would have closed, and the last panes of a stream that stops close as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -164,12 +164,18 @@ class PredictionOrder:
         }
         return head, changed
 
+    def recode(self, recoding: Callable[[int], int]) -> None:
+        """Give what waits, as the join kept it, other codes."""
+        for pane in self._panes.values():
+            pane.rows = [(at, recoding(packed), label, pid) for at, packed, label, pid in pane.rows]
+        self._rewrite()
+
     def _rewrite(self) -> None:
         """All rows that wait into new blocks."""
         rows = [row for number in sorted(self._panes) for row in self._panes[number].rows]
         for block in list(self._live):
             self._drop(block)
-        self._panes, self._number, self.waiting = {}, self._number + 1, 0
+        self._panes, self._number, self._open, self.waiting = {}, self._number + 1, [], 0
         self.take(rows)
 
     def restore(self, head: Mapping[str, Any], blocks: Mapping[int, Any]) -> None:

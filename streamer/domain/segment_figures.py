@@ -56,17 +56,22 @@ class Row(NamedTuple):
 class SegmentFigures:
     """What is counted of one version by segment. ``window``: the one that figures are shown of."""
 
-    __slots__ = ("_task", "made", "predictions", "segments", "window", "windows")
+    __slots__ = ("_prefix", "_task", "made", "predictions", "segments", "window", "windows")
 
-    def __init__(self, segments: Segments, task: Task, window: WindowSpec) -> None:
+    def __init__(self, segments: Segments, task: Task, window: WindowSpec, ordered: bool = False) -> None:
         self.segments, self._task, self.window = segments, task, window.name
+        # Times of labels mean nothing in a window of prediction times: it has a name of its own.
+        self._prefix = "ordered " if ordered and window.kind == "duration" else ""
         self.made: list[int] = []  # joint codes of predictions that are not counted yet
         self.predictions = np.zeros((len(segments.fields), segments.codes), np.int64)
         self.windows: dict[str, Window] = {
-            f"{spec.name}/{field}": self._window(spec)
+            self._name(spec.name, field): self._window(spec)
             for spec in dict.fromkeys((window, LIFETIME))
             for field in segments.fields
         }
+
+    def _name(self, window: str, field: str) -> str:
+        return f"{self._prefix}{window}/{field}"
 
     def _window(self, spec: WindowSpec) -> Window:
         if self._task == "regression":
@@ -82,7 +87,7 @@ class SegmentFigures:
             for at, counts in enumerate(self.predictions):
                 np.add.at(counts, self.segments.of_field(joint, at), 1)
 
-    def count_labels(self, joint: Joint, rows: Any, times: Any) -> None:
+    def count_labels(self, joint: Joint, rows: Any, times: Any, late: bool = False) -> None:
         """Take labelled rows, as the version's own windows do, with the joint codes of their segments."""
         if self._task != "regression":
             rows = _coarse(rows) if self._task == "binary" else _right(rows)
@@ -94,13 +99,14 @@ class SegmentFigures:
                     mine = [(*row, code) for row, code in zip(rows, codes.tolist(), strict=True)]
                 else:
                     mine = codes * _CODES[self._task] + rows
-                self.windows[f"{spec}/{field}"].extend(mine, times)
+                window = self.windows[self._name(spec, field)]
+                (window.restate if late else window.extend)(mine, times)
 
     # -- figures ---------------------------------------------------------------------
 
     def tallies(self, at: int, window: str) -> list[Tally]:
         """What the window holds of each code of a field."""
-        tally = self.windows[f"{window}/{self.segments.fields[at]}"].tally
+        tally = self.windows[self._name(window, self.segments.fields[at])].tally
         if isinstance(tally, KeyedMoments):
             return [tally.by.get(code, _NOTHING) for code in range(self.segments.codes)]
         return list(tally.reshape(self.segments.codes, -1))

@@ -61,7 +61,7 @@ from streamer.domain.rules import (
     snapshot_rules,
 )
 from streamer.domain.scores import Estimate
-from streamer.domain.segments import Segments
+from streamer.domain.segments import Recoding, Segments
 from streamer.domain.timeline import Timeline
 from streamer.domain.windows import Blocks, Window, build_window
 
@@ -257,7 +257,7 @@ class VersionMonitor:
         lags = np.array(times) - made_at
         np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
         self.lag_sum_ms += int(np.maximum(lags, 0).sum())
-        self.groups.take_labels(packed, rows, row_times, lags)
+        self.groups.take_labels(packed, rows, lags)
         if self.estimate_live is not None:
             self.estimate_live.take_labels(made_at, np.array(losses) == 0.0)
         figures, errors = self._ordered
@@ -265,7 +265,7 @@ class VersionMonitor:
         if self.order is not None:
             late = self.order.take(zip(made_at.tolist(), packed, actual, ids, strict=True))
             if late and figures:
-                self._restate(rows, made_at, late)
+                self._restate(packed, rows, made_at, late)
 
     def _score(self, packed: Sequence[int], actual: Sequence[Any]) -> _Scored:
         if self.task == "regression":
@@ -288,6 +288,7 @@ class VersionMonitor:
             self._figures.clear()
             for window in self._label_windows:
                 window.extend(rows, row_times)
+            self.groups.count_labels(packed, rows, row_times)
             before = self._labelled[0] - len(ids)
             if self.labelled is not None:
                 self.labelled.note(before, made_at)
@@ -298,7 +299,7 @@ class VersionMonitor:
         if errors and self.error_watch is not None:
             self._note_alarms("error", self.error_watch.feed(losses, made_at))
 
-    def _restate(self, rows: Any, made_at: NDArray[np.int64], late: list[int]) -> None:
+    def _restate(self, packed: Sequence[int], rows: Any, made_at: NDArray[np.int64], late: list[int]) -> None:
         """Rows (by position) whose pane was counted before they came: into the windows that still hold it."""
         self._figures.clear()
         times = made_at[late].tolist()
@@ -307,6 +308,7 @@ class VersionMonitor:
             self.panes.add(mine, made_at[late], late=True)
         for window in self._label_windows:
             window.restate(mine, times)
+        self.groups.restate([packed[at] for at in late], mine, times)
 
     def _watch_predictions(self) -> None:
         """Predictions: into the detectors of the score and of features."""
@@ -712,7 +714,9 @@ class VersionMonitor:
         ordered = self._ordered[0] and self.windows[name].spec.kind == "duration"
         return f"{'ordered' if ordered and kind == 'labels' else kind}/{name}"
 
-    def _restore_order(self, head: Mapping[str, Any] | None, rows: Mapping[int, Any]) -> _Waited | None:
+    def _restore_order(
+        self, head: Mapping[str, Any] | None, rows: Mapping[int, Any], recoding: Recoding | None
+    ) -> _Waited | None:
         """The rows that wait, as they were; those that the file does not want to wait any more."""
         if head is None or self.order is None:
             if self.order is not None:  # the file has asked for it only now
@@ -721,6 +725,8 @@ class VersionMonitor:
                 return None
         order = self.order or PredictionOrder(self.spec.pane_ms, self.spec.matures_after_ms)
         order.restore(head, rows)
+        if recoding is not None:
+            order.recode(lambda packed: self.table.recoded(packed, recoding))
         figures, errors = head["ordered"]
         if (figures, errors) == self._ordered:
             return None
@@ -749,10 +755,12 @@ class VersionMonitor:
         blocks: Mapping[str, Mapping[int, bytes]],
         now: int,
         task_changed: bool = False,
+        recoding: Recoding | None = None,
     ) -> list[Transition]:
         """Become what was snapshot; answers the ends of incidents whose rule is gone.
 
-        ``task_changed``: the labelled figures of the former task mean nothing any more.
+        ``task_changed``: the labelled figures of the former task mean nothing any more. ``recoding``:
+        of the segments of rows that wait, where the file has changed their fields.
         """
         same_groups = self.groups.restore(head, blocks, now, task_changed)
         self.accepted, self.joined, self.duplicates = head["counts"]
@@ -763,7 +771,7 @@ class VersionMonitor:
         self.latency_sum_us, self.lag_sum_ms = map(int, head["sums"])
         self.lag_counts = np.frombuffer(head["lags"], np.int64).copy()
         saved = None if task_changed else head.get("order")
-        waited = self._restore_order(saved, blocks.get(ORDER_ROWS, {}))
+        waited = self._restore_order(saved, blocks.get(ORDER_ROWS, {}), recoding)
         if self.panes is not None and not task_changed and "panes" in head:
             self.panes.restore(head["panes"], blocks.get(ORDER_PANES, {}))
         self._restore_windows("traffic", self.traffic, head["windows"], blocks)
