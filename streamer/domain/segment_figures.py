@@ -71,7 +71,7 @@ class SegmentFigures:
         }
 
     def _name(self, window: str, field: str) -> str:
-        return f"{self._prefix}{window}/{field}"
+        return f"{self._prefix if window == self.window else ''}{window}/{field}"
 
     def _window(self, spec: WindowSpec) -> Window:
         if self._task == "regression":

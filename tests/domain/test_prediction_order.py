@@ -692,8 +692,9 @@ def test_another_order_loses_no_row_and_counts_none_twice(before: ModelSpec, aft
     if after.order == "prediction":  # of the last 4 s; with another meaning of time it has begun anew
         assert version.windows["last 4s"].rows == (79 if before.order == "prediction" else 50)
     assert version.groups.figures is not None
-    by_side = version.groups.figures.tallies(0, "last 4s")
-    assert sum(int(each.sum()) for each in by_side) == version.windows["last 4s"].rows
+    for name in ("last 4s", "lifetime"):
+        by_side = version.groups.figures.tallies(0, name)
+        assert sum(int(each.sum()) for each in by_side) == version.windows[name].rows
     assert version.error_watch is not None
     late = 0 if version.order is None else version.order.late
     assert version.error_watch.seen + (late if version.spec.error_order == "prediction" else 0) == 200
