@@ -15,6 +15,9 @@ from tests.chaos.schedule import WEIGHTS, Kind, Moment, draw
 SHORT = {"records": 24_000, "rate": 3_000, "period": 3_000}
 # Between them, every fault at every moment.
 SEEDS = (4, 15, 104, 105, 106, 110, 195, 1413)
+SPARE_SEEDS = (2015, 2022)
+"""All zombies, asleep with a commit in hand; played one by one where none of the others was caught writing."""
+
 SIDE_BY_SIDE = 2
 SHORTEST = {"records": 9_000, "rate": 3_000, "period": 1_200}
 ROUTED_SEED = 1398  # two workers and one that joins, one killed while its router writes, one told to stop
@@ -24,7 +27,16 @@ TIMEOUT = 600
 @pytest.fixture(scope="module")
 def played(bootstrap: str) -> Iterator[dict[int, tuple[Outcome, Entry]]]:
     """What came out of each seed."""
-    crew = Crew(bootstrap, iter(SEEDS), SIDE_BY_SIDE, SHORT)
+    found: dict[int, tuple[Outcome, Entry]] = {}
+    for seeds in (SEEDS, *((spare,) for spare in SPARE_SEEDS)):
+        if any(outcome.refused for outcome, _ in found.values()):
+            break
+        found |= _played(bootstrap, seeds)
+    yield found
+
+
+def _played(bootstrap: str, seeds: tuple[int, ...]) -> dict[int, tuple[Outcome, Entry]]:
+    crew = Crew(bootstrap, iter(seeds), SIDE_BY_SIDE, SHORT)
     found: dict[int, tuple[Outcome, Entry]] = {}
     try:
         for schedule, outcome, scratch in crew.results():
@@ -33,9 +45,9 @@ def played(bootstrap: str) -> Iterator[dict[int, tuple[Outcome, Entry]]]:
             print(line_of(schedule.seed, entry))
             for log in sorted(Path(scratch).glob("*.log")) if entry["failed"] else ():
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}")
-        yield found
     finally:
         crew.close()
+    return found
 
 
 def test_the_seeds_cover_every_fault_at_every_moment() -> None:
