@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -128,6 +129,14 @@ def _compare_alerts(evidence: Evidence, oracle: Oracle, verdict: Verdict) -> Non
         )
 
 
+def _parts(found: Any, right: Any) -> str:
+    """Which parts of something differ, and how: the beginning of it."""
+    if not isinstance(found, dict) or not isinstance(right, dict):
+        return f"{str(found)[:200]} and not {str(right)[:200]}"
+    names = [name for name in {**right, **found} if found.get(name) != right.get(name)]
+    return "; ".join(f"{name}: {_parts(found.get(name), right.get(name))}" for name in names[:3])
+
+
 def _compare_figures(oracle: Oracle, verdict: Verdict) -> None:
     """What the next owner would begin with, against what the oracle has in memory."""
     try:
@@ -143,7 +152,8 @@ def _compare_figures(oracle: Oracle, verdict: Verdict) -> None:
         verdict.twice += max(0, found - right)
     wrong = [key for key in {**expected, **restored} if restored.get(key) != expected.get(key)]
     if wrong:
-        verdict.problems.append(f"figures differ of {', '.join(map(str, wrong[:5]))}")
+        told = (f"{key} ({_parts(restored.get(key), expected.get(key))})" for key in wrong[:5])
+        verdict.problems.append(f"figures differ of {', '.join(told)}")
 
 
 def counters_of(scrapes: Iterable[Scrape]) -> Counters:
