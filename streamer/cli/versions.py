@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +16,7 @@ from streamer.cli.options import Bootstrap, Config, Group, Prefix, settings_of
 # What counts is imported where it is used: a command that counts nothing starts without NumPy.
 if TYPE_CHECKING:
     from streamer.domain.model import ModelMonitor
+    from streamer.domain.version import VersionMonitor
     from streamer.domain.versus import Pair
 
 
@@ -57,10 +58,23 @@ def _plain(monitor: ModelMonitor) -> dict[str, Any]:
                 "version": version.version,
                 "predictions": version.accepted,
                 "labels": version.joined,
+                _MAIN[monitor.task]: _main(version),
                 **({} if pair is None else _pair(pair)),
             }
         )
     return {"model": monitor.spec.model, "task": monitor.task, "versions": rows}
+
+
+_MAIN: Mapping[str | None, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "mae"}
+
+
+def _main(version: VersionMonitor) -> float | None:
+    """The accuracy, or the mean absolute error, of all labelled rows of a version."""
+    from streamer.domain.objectives import LIFETIME, ThresholdSpec
+
+    version.flush()
+    found = version.estimate(ThresholdSpec("", _MAIN[version.task], LIFETIME, minimum=0), None)
+    return None if found is None else found.value
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
@@ -78,12 +92,16 @@ def _pair(pair: Pair) -> dict[str, Any]:
 
 def lines(monitor: ModelMonitor) -> Iterable[Table | Text]:
     """A row for each version, and a sentence for each that is held against the champion."""
-    table = Table("version", "predictions", "labels", "same predictions", "loss", "champion's", "difference")
+    score = _MAIN.get(monitor.task, "score")
+    table = Table(
+        "version", "predictions", "labels", score, "same predictions", "loss", "champion's", "difference"
+    )
     pairs = monitor.versus.pairs
     champions = {pair.champion for pair in pairs.values()}
     for version in monitor.every_version:
         name, pair = version.version or "(none)", pairs.get(version.version)
-        counts = (f"{version.accepted:,}", f"{version.joined:,}")
+        main = _main(version)
+        counts = (f"{version.accepted:,}", f"{version.joined:,}", "–" if main is None else f"{main:.4g}")
         if pair is None:
             mark = "champion" if version.version in champions else "–"
             table.add_row(terminal.cell(name), *counts, mark, "–", "–", "–")
@@ -101,8 +119,8 @@ def lines(monitor: ModelMonitor) -> Iterable[Table | Text]:
         yield Text.assemble(*_sentence(pair, monitor.task == "regression"))
     if not pairs:
         yield Text(
-            "No two versions have predicted under the same prediction_id and got a label since:"
-            " docs/versions.md tells how to run a champion and a challenger."
+            "Nothing to compare yet: no label has met a prediction of the champion and one of another"
+            " version. docs/versions.md tells how to run the two."
         )
 
 

@@ -95,7 +95,7 @@ class ModelMonitor:
         self.parked_gone: list[str] = []
         self.last_prediction = 0
         self.silence = [ThresholdRule(t, spec.model, None) for t in spec.thresholds if t.signal == SILENCE]
-        self.versus = Versus(spec.champion)
+        self.versus = Versus()
         self.segments = Segments(spec.segments, limits.max_segments) if spec.segments else None
         self.recoding: Recoding | None = None
         self._saved: tuple[Any, ...] = ()
@@ -200,10 +200,10 @@ class ModelMonitor:
             label = self._known_label(pid, version)
             if label is not None:
                 joined = version.join(pid, packed, label[0], label[1], now)
-                return self._beside([*(told or []), *(joined or [])]) or None
+                return self.beside([*(told or []), *(joined or [])]) or None
         table.pending[pid] = packed
         table.new.append(pid)
-        return self._beside(told) if told and self._many else told
+        return self.beside(told) if told and self._many else told
 
     def _payload(self, raw: Any, score: float | None) -> int:
         if self.task == "regression":
@@ -297,31 +297,48 @@ class ModelMonitor:
             actual = self.read_label(raw)
         told: list[Transition] | None = None
         hit = False
-        losses: dict[str, float] = {}
+        if self._many:
+            self._pair(pid, actual)
         for version in self._every:
             packed = version.table.pending.pop(pid, None)
             if packed is not None:
                 hit = True
-                if self._many and version.version != OTHER_VERSION:
-                    losses[version.version] = loss_of(version.task, packed, actual)
                 joined = version.join(pid, packed, actual, time, now)
                 if joined:
                     told = [*(told or []), *joined]
-        if len(losses) > 1:
-            self._note_losses(losses)
         if hit:
             self.labels.joined += 1
-            return self._beside(told) if told and self._many else told
+            return self.beside(told) if told and self._many else told
         self._label_alone(pid, actual, time, now)
         return None
 
-    def _note_losses(self, losses: dict[str, float]) -> None:
-        """Several versions had predicted the same: one pair of each challenger with the champion."""
-        assert self.task is not None
-        champion = self.versus.champion([version.version for version in self._every])
-        self.versus.note(self.task, champion, losses)
+    @property
+    def champion(self) -> VersionMonitor | None:
+        """The version that the others are held against, once it has come; never ``other``."""
+        name = self.spec.champion
+        found = self.versions.get(name) if name is not None else next(iter(self._every), None)
+        return None if found is None or found.version == OTHER_VERSION else found
 
-    def _beside(self, told: list[Transition]) -> list[Transition]:
+    def _pair(self, pid: str, actual: Any, expired: VersionMonitor | None = None, packed: int = 0) -> None:
+        """A label settles what was predicted: a pair of the champion with each challenger that waits too.
+
+        ``expired``: the version whose prediction (``packed``) has waited so long that its label is
+        negative. Such are paired as well: else all pairs would be of what turned out positive.
+        """
+        champion = self.champion
+        if champion is None:
+            return
+        base = packed if expired is champion else champion.table.pending.get(pid)
+        if base is None:
+            return
+        for other in self._every if expired is champion or expired is None else (expired,):
+            mine = packed if other is expired else other.table.pending.get(pid)
+            if mine is not None and other is not champion and other.version != OTHER_VERSION:
+                task = champion.task
+                losses = loss_of(task, base, actual), loss_of(task, mine, actual)
+                self.versus.note(task, champion.version, other.version, losses)
+
+    def beside(self, told: list[Transition]) -> list[Transition]:
         """Add to alerts about a version's labels how the model's other versions do."""
         for each in told:
             signal = each.rule.signal.partition("[")[0]
@@ -332,13 +349,15 @@ class ModelMonitor:
 
     def _compare(self, told: Transition) -> None:
         rule, found = told.rule, []
+        drift = self.versions[rule.version].drift_rules.get("error") if rule.signal == "error" else None
+        since = None if drift is None else drift.incident.since
         for version in self._every:
             if version.version == rule.version:
                 continue
-            figure = version.figure(rule.rule)
-            one: dict[str, Any] = {"version": version.version, "rows": version.joined}
+            figure = version.figure(rule.rule) if since is None else version.error_since(since)
+            one: dict[str, Any] = {"version": version.version}
             if figure is not None:
-                one["value"] = figure.value
+                one |= {"rows": figure.n, "value": figure.value}
             pair = self.versus.pairs.get(version.version) or self.versus.pairs.get(rule.version or "")
             if pair is not None and {pair.champion, pair.challenger} == {version.version, rule.version}:
                 low, high = pair.interval
@@ -347,8 +366,12 @@ class ModelMonitor:
                 one |= {"pairs": pair.rows, "difference": sign * pair.difference}
                 if math.isfinite(low):
                     one |= {"lower": min(sign * low, sign * high), "upper": max(sign * low, sign * high)}
-            found.append(one)
+            if len(one) > 1:
+                found.append(one)
         if found:
+            # First those that it is paired with most, then the newest: the oldest may be long out of use.
+            found.reverse()
+            found.sort(key=lambda each: -each.get("pairs", 0))
             told.evidence["versions"] = found[:MAX_VERSIONS_TOLD]
 
     def read_label(self, raw: Any) -> Any:
@@ -406,8 +429,9 @@ class ModelMonitor:
                 told += self._expire(version, table.expire(limit), "label_wait", now)
             if table.runs:
                 table.forget(second - spec.dedupe_ms // 1000)
-            stepped = version.tick(now, newest > version.last_prediction, clock)
-            told += self._beside(stepped) if self._many else stepped
+            told += version.tick(now, newest > version.last_prediction, clock)
+        if told and self._many:
+            self.beside(told)
         if self.parked:
             self._unpark(second - spec.park_ms // 1000)
         for rule in self.silence:
@@ -425,6 +449,8 @@ class ModelMonitor:
             told: list[Transition] = []
             for pid, packed in gone:
                 due = (packed >> 16 & TIME_MASK) + self.spec.label_wait_ms
+                if self._many:
+                    self._pair(pid, 0, version, packed)
                 told += version.join(pid, packed, 0, due, now) or []
             return told
         version.expire(gone, reason)
@@ -474,6 +500,7 @@ class ModelMonitor:
             (counts.joined, counts.unmatched, counts.late, counts.duplicate, counts.conflicting),
             steps,
             len(self._every),
+            self.versus.mark,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -515,7 +542,7 @@ class ModelMonitor:
         for name in state["versions"]:
             self.add_version(name)
         if self.task is not None and self.former is None:
-            self.versus.restore(state.get("versus", []), self.task)
+            self.versus.restore(state.get("versus", []), self.task, self.spec.champion)
         names = self.classes.names if self.classes else []
         same = self.place == state["place"] and names == state["classes"] and self.recoding is None
         if not orphans and same:

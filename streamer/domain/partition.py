@@ -123,12 +123,14 @@ class Partition:
 
     def _make_room(self, pending: int, parked: int, recent: int) -> None:
         """Let this many of each go: the oldest of whoever has most."""
+        owners = [model for model, _ in self.versions()]
         everyone = [version for _, version in self.versions()]
         while pending > 0:
             version = max(everyone, key=lambda v: len(v.table.pending) + v.waiting)
             if version.waiting > len(version.table.pending):
                 waiting = version.waiting
-                self.told += version.close_oldest(self.now)
+                model = owners[everyone.index(version)]
+                self.told += model.beside(version.close_oldest(self.now))
                 pending -= waiting - version.waiting
                 continue
             gone = version.table.take_oldest(pending)

@@ -104,7 +104,8 @@ def _keep(readings: Readings | None, mark: tuple[object, ...]) -> Readings | Non
 def _model_mark(model: ModelMonitor) -> tuple[object, ...]:
     c = model.labels
     steps = tuple(rule.incident.transitions for rule in model.silence)
-    return (c.joined, c.unmatched, c.late, c.duplicate, c.conflicting, len(model.parked), steps)
+    counts = (c.joined, c.unmatched, c.late, c.duplicate, c.conflicting, len(model.parked))
+    return (*counts, steps, model.versus.mark)
 
 
 def _version_mark(version: VersionMonitor) -> tuple[object, ...]:

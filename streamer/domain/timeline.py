@@ -105,6 +105,17 @@ class Timeline:
 
         return max(noted, key=apart)[0]
 
+    def since(self, time_ms: int, seen: int) -> tuple[int, float] | None:
+        """How many values have come from this event time on, and their mean; None where there are none.
+
+        From the first mark or sample on that is so new. ``seen``: how many values there have been by now.
+        """
+        noted = (each for each in (*self._marks, *self._samples) if each[1] >= time_ms)
+        first = next(noted, None)
+        if first is None or first[0] >= seen:
+            return None
+        return seen - first[0], (self.total - first[2]) / (seen - first[0])
+
     def snapshot(self) -> dict[str, Any]:
         return {
             "total": self.total,

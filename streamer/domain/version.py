@@ -629,6 +629,13 @@ class VersionMonitor:
         found = next((each.spec for each in self.thresholds if each.spec.rule == rule), None)
         return None if found is None else self.estimate(found, None)
 
+    def error_since(self, time_ms: int) -> Estimate | None:
+        """The mean loss of what was predicted from this event time on, where detectors watch it."""
+        self._count_labels()
+        watch = self.error_watch
+        found = None if watch is None else watch.timeline.since(time_ms, watch.seen)
+        return None if found is None else Estimate(found[1], found[0])
+
     def expire(self, gone: list[tuple[str, int]], reason: str) -> None:
         """These predictions got no label in time, or had to make room."""
         self.expired[reason] += len(gone)

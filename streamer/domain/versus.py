@@ -7,7 +7,7 @@ is the mean difference, and where it can be: see ``confidence``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,27 +54,23 @@ class Pair:
 
 @dataclass(slots=True)
 class Versus:
-    """All pairs of one model. ``named``: the champion, None for the version that came first."""
+    """All pairs of one model, by challenger."""
 
-    named: str | None
     pairs: dict[str, Pair] = field(default_factory=dict)
 
-    def champion(self, versions: Sequence[str]) -> str:
-        """Which of these, in the order in which they came, the others are held against."""
-        return self.named if self.named is not None else versions[0]
+    def note(self, task: Task, champion: str, challenger: str, losses: tuple[float, float]) -> None:
+        """A label has settled a prediction of both; their losses, the champion's first."""
+        pair = self.pairs.get(challenger)
+        if pair is None or pair.champion != champion:
+            # The file has named another champion: what the former one was held against is over.
+            self.pairs = {name: each for name, each in self.pairs.items() if each.champion == champion}
+            pair = self.pairs[challenger] = Pair(champion, challenger, _sequence(task))
+        pair.update(*losses)
 
-    def note(self, task: Task, champion: str, losses: Mapping[str, float]) -> None:
-        """A label has met these versions; their losses."""
-        base = losses.get(champion)
-        if base is None:
-            return
-        for version, loss in losses.items():
-            if version == champion:
-                continue
-            pair = self.pairs.get(version)
-            if pair is None or pair.champion != champion:
-                pair = self.pairs[version] = Pair(champion, version, _sequence(task))
-            pair.update(base, loss)
+    @property
+    def mark(self) -> int:
+        """Another one after every pair."""
+        return sum(pair.rows for pair in self.pairs.values())
 
     def snapshot(self) -> list[Any]:
         return [
@@ -83,10 +79,10 @@ class Versus:
             for each in self.pairs.values()
         ]  # fmt: skip
 
-    def restore(self, state: Sequence[Any], task: Task) -> None:
-        """Become what was snapshot; of another champion, begin anew."""
+    def restore(self, state: Sequence[Any], task: Task, named: str | None) -> None:
+        """Become what was snapshot, without the pairs of another champion than the one that is named."""
         for champion, challenger, rows, champions, challengers, saved in state:
-            if self.named is not None and champion != self.named:
+            if named is not None and champion != named:
                 continue
             sequence = _sequence(task)
             sequence.restore(saved)

@@ -121,3 +121,17 @@ def test_of_all_that_was_noted_the_best_split_by_least_squares_is_taken(seed: in
         return float(sum(((part - part.mean()) ** 2).sum() for part in parts))
 
     assert timeline.onset((first, sum(values[:first])), 500) == min(noted_at, key=left_over)
+
+
+@pytest.mark.parametrize("at", [0, 60, 1_000, 1_900, 1_999])
+def test_what_came_from_a_time_on_is_counted_and_its_mean_is_that_of_its_values(at: int) -> None:
+    values = [float(number % 7) for number in range(2_000)]
+    timeline = noted(values, [START_MS + number for number in range(2_000)])
+    found = timeline.since(START_MS + at, 2_000)
+    if at == 1_999:
+        assert found is None
+        return
+    assert found is not None
+    rows, mean = found
+    assert 0 <= 2_000 - at - rows <= max(99, (2_000 - at) // 2)
+    assert mean == pytest.approx(sum(values[-rows:]) / rows)
