@@ -94,6 +94,13 @@ def multiclass_code(actual: int, predicted: int) -> int:
     return actual * MAX_CLASSES + predicted
 
 
+def classes_of(codes: Indices, binary: bool) -> tuple[Indices, Indices]:
+    """What was predicted and what is true, from codes of either kind; same shape each."""
+    if binary:
+        return codes >> 1 & 1, codes & 1
+    return codes % MAX_CLASSES, codes // MAX_CLASSES
+
+
 # -- latencies, milliseconds -------------------------------------------------
 
 LATENCY_EDGES: list[float] = [
@@ -131,9 +138,9 @@ _LATENCY_EDGES = np.array(LATENCY_EDGES)
 _PARTS_BITS = 3
 _PARTS = 1 << _PARTS_BITS
 _MIN_EXPONENT, _MAX_EXPONENT = -40, 40
-_MANTISSA_BITS, _EXPONENT_BIAS = 52, 1023
+_MANTISSA_BITS, EXPONENT_BIAS = 52, 1023
 _SIDE = (_MAX_EXPONENT - _MIN_EXPONENT + 1) * _PARTS
-_FIRST_KEY = (_MIN_EXPONENT + _EXPONENT_BIAS) << _PARTS_BITS
+_FIRST_KEY = (_MIN_EXPONENT + EXPONENT_BIAS) << _PARTS_BITS
 _SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
 _DOUBLE, _BITS = Struct("<d"), Struct("<q")
 _MAGNITUDE_MASK = np.int64(0x7FFF_FFFF_FFFF_FFFF)
@@ -165,12 +172,23 @@ def feature_bins(values: npt.NDArray[np.float64]) -> Indices:
     Returns:
         Bins from 0 to ``FEATURE_BINS - 1``, same shape.
     """
-    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
-    keys = (bits & _MAGNITUDE_MASK) >> (_MANTISSA_BITS - _PARTS_BITS)
+    negative, keys = magnitudes(values, _PARTS_BITS)
     steps = np.clip(keys - (_FIRST_KEY - 1), 1, _SIDE)
     steps[keys < _PARTS] = 0
-    found: Indices = (_SIDE + np.where(bits < 0, -steps, steps)).astype(np.intp)
+    found: Indices = (_SIDE + np.where(negative, -steps, steps)).astype(np.intp)
     return found.reshape(np.shape(values))
+
+
+def magnitudes(
+    values: npt.NDArray[np.float64], parts_bits: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which values are negative, and where their magnitudes are: whole numbers in their order.
+
+    Exponent and first ``parts_bits`` of the mantissa, as they stand in the bits of a float64: an octave
+    has ``2**parts_bits`` equal parts, and a magnitude of 1 is ``EXPONENT_BIAS << parts_bits``.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
+    return bits < 0, (bits & _MAGNITUDE_MASK) >> (_MANTISSA_BITS - parts_bits)
 
 
 def _feature_lower_edges() -> Sequence[float]:

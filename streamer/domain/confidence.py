@@ -32,7 +32,20 @@ class ConfidenceSequence(Protocol):
     def restore(self, state: Sequence[float]) -> None: ...
 
 
-class BoundedSequence:
+class _Sums:
+    """Numbers in slots are all that there is to save."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def snapshot(self) -> list[float]:
+        return [getattr(self, name) for name in self.__slots__]
+
+    def restore(self, state: Sequence[float]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+
+class BoundedSequence(_Sums):
     """For values from -1 to 1, exact for any number of rows: empirical Bernstein, gamma-exponential mixture.
 
     It is about the mean of the rows so far, so it also holds where what they are drawn from changes
@@ -62,13 +75,6 @@ class BoundedSequence:
         mean, margin = self._sum / self._rows, 2 * _boundary(self._spread) / self._rows
         return max(-1.0, mean - margin), min(1.0, mean + margin)
 
-    def snapshot(self) -> list[float]:
-        return [getattr(self, name) for name in self.__slots__]
-
-    def restore(self, state: Sequence[float]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
-            setattr(self, name, value)
-
 
 def _boundary(spread: float) -> float:
     """How far the sum may be from its expectation, at this sum of squares, ever."""
@@ -88,7 +94,7 @@ def _boundary(spread: float) -> float:
     return found
 
 
-class AsymptoticSequence:
+class AsymptoticSequence(_Sums):
     """For values without bounds: Robbins' normal mixture with the deviation that was seen.
 
     It holds like an ordinary interval of the central limit theorem does, for
@@ -119,13 +125,6 @@ class AsymptoticSequence:
             2 * grown / (rows**2 * _RHO_SQUARED) * math.log(math.sqrt(grown) / ALPHA)
         )
         return self._mean - margin, self._mean + margin
-
-    def snapshot(self) -> list[float]:
-        return [getattr(self, name) for name in self.__slots__]
-
-    def restore(self, state: Sequence[float]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
-            setattr(self, name, value)
 
 
 _TIGHT = -2 * math.log(ALPHA)

@@ -18,8 +18,6 @@ import numpy as np
 
 from streamer.domain.alerts import Transition
 from streamer.domain.bins import (
-    CLASS_BITS,
-    MAX_CLASSES,
     NO_SCORE,
     SCORE_BINS,
     feature_bins,
@@ -28,6 +26,7 @@ from streamer.domain.bins import (
 from streamer.domain.comparison import Cell, Change, compare
 from streamer.domain.events import rfc3339
 from streamer.domain.objectives import ModelSpec, ReferenceSpec, Task, duration_text
+from streamer.domain.payload import answers_of
 from streamer.domain.profile import Profile
 from streamer.domain.reference import Column, Reference
 from streamer.domain.relations import Relations
@@ -52,7 +51,6 @@ BUCKETS = 28
 
 MOST_TOLD = 5
 MOST_CELLS = 12
-_PAYLOAD = 0xFFFF  # of what the join keeps of a classifier's prediction
 BINARY_NAMES = ("negative", "positive")
 _BASE, _FIXED = 0, 1
 
@@ -66,11 +64,11 @@ class DataWatch:
 
     __slots__ = (
         "_at", "_base", "_buckets", "_every", "_moved", "_since", "_yardstick", "cells", "closed", "drift",
-        "measured", "output", "panes", "reference", "rule", "signal", "spec",
+        "measured", "output", "panes", "reference", "rule", "spec",
     )  # fmt: skip
 
     def __init__(self, model: ModelSpec, version: str, spec: ReferenceSpec, signal: str) -> None:
-        self.spec, self.drift, self.signal, self._every = spec, model.data_drift, signal, model.evaluate_every
+        self.spec, self.drift, self._every = spec, model.data_drift, model.evaluate_every
         self.output = "prediction" if signal == "data" else "label"
         self.rule = DataRule(self.drift, model.model, version, signal)
         self.cells: Counts = np.zeros(OUTPUTS, np.int64)
@@ -88,8 +86,7 @@ class DataWatch:
     def take_predictions(self, task: Task, payloads: Sequence[int], scores: Sequence[float | None]) -> None:
         """Count predictions. ``payloads``: what the join keeps of them (``ModelMonitor._payload``)."""
         if task == "binary":
-            packed = np.array(payloads, np.intp)
-            bins, outputs = packed >> CLASS_BITS, packed & (MAX_CLASSES - 1)
+            bins, outputs = answers_of(payloads)
             np.add.at(self.cells, 2 * bins + outputs, 1)
         else:
             found = np.array(scores, np.float64)
@@ -106,7 +103,7 @@ class DataWatch:
     def take_labels(self, task: Task, payloads: Sequence[int], labels: Sequence[Any]) -> None:
         """Count labels (class indices, or numbers), those of a binary model with the score's bin."""
         if task == "binary":
-            bins = (np.array([each & _PAYLOAD for each in payloads], np.intp)) >> CLASS_BITS
+            bins, _ = answers_of(payloads)
             np.add.at(self.cells, 2 * bins + np.array(labels, np.intp), 1)
         found = feature_bins(np.array(labels)) if task == "regression" else np.array(labels, np.intp)
         np.add.at(self.cells, ANSWERS + found, 1)
@@ -117,10 +114,6 @@ class DataWatch:
     def pane_rows(self) -> int:
         """A fifth of the window, in whole multiples of ``every``."""
         return max(1, -(-self.drift.rows // (PANES * self._every))) * self._every
-
-    @property
-    def window_rows(self) -> int:
-        return PANES * self.pane_rows
 
     @property
     def reference_rows(self) -> int:
@@ -253,20 +246,19 @@ class DataWatch:
         return self._yardstick
 
     @property
-    def window(self) -> Stretch | None:
-        """The rows that were measured last; None before."""
-        cells = max((int(pane.codes[-1]) + 1 for pane in self.panes.kept if pane.codes.size), default=1)
-        return together(self.panes.kept, cells) if self.measured else None
+    def answers(self) -> Counts | None:
+        """Rows of the window that was measured last by score bin and predicted class; None before."""
+        return np.sum([pane.by_score for pane in self.panes.kept], axis=0) if self.measured else None
 
     @property
-    def by_score(self) -> Counts | None:
-        """Of labels: the reference's rows by score bin and actual class, ``(SCORE_BINS, 2)``; None before."""
+    def truths(self) -> Counts | None:
+        """Of labels: the reference's rows by score bin and actual class; None before there is one."""
         if self.spec.kind == "given":
-            truths: Counts = self.spec.profile.truths.reshape(SCORE_BINS, 2, 2).sum(axis=1)
-            return truths
+            found: Counts = self.spec.profile.truths.reshape(SCORE_BINS, 2, 2).sum(axis=1)
+            return found
         if self.spec.kind == "previous" or self.reference is None:
             return None
-        return self.reference.dense(OUTPUTS)[:ANSWERS].reshape(SCORE_BINS, 2)
+        return self.reference.by_score
 
     # -- for people ----------------------------------------------------------------------------------
 

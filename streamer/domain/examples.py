@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.domain.bins import classes_of
 from streamer.domain.objectives import ModelSpec, Task, ThresholdSpec
 
 MOST_EXAMPLES = 5
@@ -76,7 +77,7 @@ class WrongRows:
         return (side, None if self._binary else spec.klass)
 
     def take(self, seen: int, ids: Sequence[str], rows: NDArray[np.intp], losses: Sequence[float]) -> None:
-        predicted, actual = (rows >> 1 & 1, rows & 1) if self._binary else (rows & 63, rows >> 6)
+        predicted, actual = classes_of(rows, self._binary)
         wrong = np.flatnonzero(predicted != actual)
         if not wrong.size:
             return

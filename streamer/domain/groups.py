@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.domain.bins import CLASS_BITS, MAX_CLASSES
+from streamer.domain.bins import MAX_CLASSES, classes_of
 from streamer.domain.evidence import label_evidence, segment_evidence
 from streamer.domain.join import BUCKET_MASK, JoinTable
 from streamer.domain.label_warnings import readings as label_readings
 from streamer.domain.labelling import Labelling
 from streamer.domain.objectives import LIFETIME, ModelSpec, Task
+from streamer.domain.payload import class_of
 from streamer.domain.segment_figures import Row, SegmentFigures, fields_of
 from streamer.domain.segments import Joint, Segments
 from streamer.domain.windows import Blocks
 
 ENOUGH_ROWS = 1000
-_CLASS_MASK = (1 << CLASS_BITS) - 1
 _CLASSES: Mapping[Task, int] = {"binary": 2, "multiclass": MAX_CLASSES, "regression": 0}
 Arrived = tuple[Sequence[int], Any, NDArray[np.int64]]
 Counted = tuple[Sequence[int], Any, Sequence[int]]
@@ -100,7 +100,7 @@ class Groups:
         if packed:
             predicted = None
             if self._task != "regression":
-                predicted = np.array([each & _CLASS_MASK for each in packed])
+                predicted = np.array([class_of(each) for each in packed])
             self.labelling.count_expired(self._buckets(packed), predicted, self._joint(packed))
 
     def flush(self) -> None:
@@ -113,8 +113,7 @@ class Groups:
             predicted = actual = None
             if self._task != "regression":
                 rows = np.concatenate([each for _, each, _ in arrived])
-                binary = self._task == "binary"
-                predicted, actual = (rows >> 1 & 1, rows & 1) if binary else divmod(rows, MAX_CLASSES)[::-1]
+                predicted, actual = classes_of(rows, self._task == "binary")
             joint = self._joint(packed)
             self.labelling.count_labels(self._buckets(packed), predicted, actual, joint, lags)
         if counted and self.figures is not None:

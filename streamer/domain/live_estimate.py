@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.domain import estimate
-from streamer.domain.bins import NO_SCORE, SCORE_BINS
-from streamer.domain.stretch import ANSWERS, Counts, Stretch
+from streamer.domain.bins import NO_SCORE
+from streamer.domain.stretch import Counts, Stretch
 
 MOST_WAITING = 64
 """So many panes wait for labels; while they do, no other is taken."""
@@ -69,7 +69,7 @@ class LiveEstimate:
         if self.chance is None:
             return
         if self._waiting and self._waiting[-1].last is None:
-            filled, answers = self._waiting[-1], answers_of(pane)
+            filled, answers = self._waiting[-1], pane.by_score[:NO_SCORE]
             filled.last, filled.rows = now, int(answers.sum())
             filled.expected = estimate.right(answers, self.chance)
         self._settle(now)
@@ -101,9 +101,9 @@ class LiveEstimate:
                 self._checked.append(pane)
         self._waiting = left
 
-    def figures(self, window: Stretch) -> dict[str, float]:
-        """The estimated figures of these rows; those that are undefined are left out."""
-        answers = answers_of(window)
+    def figures(self, answers: Counts) -> dict[str, float]:
+        """The estimated figures of rows by score bin and predicted class, undefined ones left out."""
+        answers = answers[:NO_SCORE]
         if self.chance is None or not answers.any():
             return {}
         found = estimate.expected(answers, self.chance)
@@ -128,12 +128,3 @@ class LiveEstimate:
         """Become what was snapshot; ``calibrate`` is called apart."""
         self._waiting = [_Pane(**each) for each in state["waiting"]]
         self._checked = deque((_Pane(**each) for each in state["checked"]), maxlen=MOST_CHECKED)
-
-
-def answers_of(stretch: Stretch) -> Counts:
-    """Rows with a score, by its bin and the predicted class, shape ``(NO_SCORE, 2)``."""
-    own = stretch.codes < ANSWERS
-    dense = np.zeros(ANSWERS, np.int64)
-    dense[stretch.codes[own]] = stretch.counts[own]
-    found: Counts = dense.reshape(SCORE_BINS, 2)[:NO_SCORE]
-    return found

@@ -29,10 +29,11 @@ from streamer.domain.events import (
 )
 from streamer.domain.join import EXPIRED, TIME_MASK
 from streamer.domain.objectives import SCORES_OF_TASK, SILENCE, Limits, ModelSpec, Room, Task
+from streamer.domain.payload import loss_of, number_bits
 from streamer.domain.rules import ThresholdRule, restore_rules, rule_removed, snapshot_rules
 from streamer.domain.scores import Estimate
 from streamer.domain.segments import Recoding, Segments, readable
-from streamer.domain.version import VersionMonitor, loss_of, number_bits
+from streamer.domain.version import VersionMonitor
 from streamer.domain.versus import Versus
 
 MAX_NUMBER = 1e100

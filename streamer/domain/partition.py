@@ -15,7 +15,8 @@ from streamer.domain.events import FUTURE_MS, Reason, Refused, read_name
 from streamer.domain.join import Changes, last_of_each, packed_bytes
 from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import Objectives, Room
-from streamer.domain.version import PAYLOAD_BITS, VersionMonitor
+from streamer.domain.payload import PAYLOAD_BITS
+from streamer.domain.version import VersionMonitor
 
 Key = tuple[str | int, ...]
 Cells = dict[Key, Any]

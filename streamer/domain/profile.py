@@ -31,6 +31,11 @@ BATCH_ROWS = 100
 BATCH_BYTES = 16_384
 
 
+def count_name(counts: Counter[str], name: str, count: int = 1) -> None:
+    """Count a value by its name, or with the rest where there are too many names."""
+    counts[name if name in counts or len(counts) < MAX_CATEGORIES else OTHER] += count
+
+
 class Profile:
     """Counts of every feature of one model version, at most ``max_features`` of them.
 
@@ -153,8 +158,7 @@ class Profile:
             text = "true" if value else "false"
         else:
             text = _shortened(value) if isinstance(value, str) else f"<{type(value).__name__}>"
-        counts = self.categories.setdefault(name, Counter())
-        counts[text if text in counts or len(counts) < MAX_CATEGORIES else OTHER] += 1
+        count_name(self.categories.setdefault(name, Counter()), text)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -257,10 +257,10 @@ def _data(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
 
 def _estimated(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
     live = version.estimate_live
-    window = None if live is None else version.data["data"].window
-    if live is None or window is None:
+    answers = None if live is None else version.data["data"].answers
+    if live is None or answers is None:
         return
-    for score, value in live.figures(window).items():
+    for score, value in live.figures(answers).items():
         yield Sample("model_estimated_score", (*who, score), value)
     if live.error is not None:
         yield Sample("model_estimate_error", who, live.error)

@@ -23,7 +23,7 @@ from streamer.domain.bins import (
     feature_bin,
     score_bin,
 )
-from streamer.domain.profile import MAX_CATEGORIES, OTHER, Profile
+from streamer.domain.profile import Profile, count_name
 from streamer.domain.relations import Relations
 
 Counts = NDArray[np.int64]
@@ -53,7 +53,7 @@ class Column:
     def take(self, value: Any) -> None:
         """Count one value: a number, or text."""
         if isinstance(value, str):
-            self.names[value if value in self.names or len(self.names) < MAX_CATEGORIES else OTHER] += 1
+            count_name(self.names, value)
         else:
             self.bins[feature_bin(float(value))] += 1
 
@@ -69,8 +69,7 @@ class Column:
         """Count all that the other one has counted."""
         self.bins += other.bins
         for name, count in sorted(other.names.items()):
-            known = name in self.names or len(self.names) < MAX_CATEGORIES
-            self.names[name if known else OTHER] += count
+            count_name(self.names, name, count)
 
     def since(self, earlier: Column) -> Column:
         """What came after; see ``Reference.since``."""

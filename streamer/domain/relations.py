@@ -1,8 +1,8 @@
 """Which numeric features go together: a feature whose rows were mixed up looks the same by itself.
 
 Correlations of the values' logarithms, signed and in steps of a thousandth, so
-that the unit does not decide. Sums of whole numbers: exact,
-additive, and the same however rows were cut.
+that the unit does not decide. Sums of whole numbers: exact, additive, and the
+same however rows were cut.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.domain.bins import EXPONENT_BIAS, magnitudes
+
 MOST_FEATURES = 30
 """Only so many, the first ones: what is kept grows with their square."""
 
@@ -24,8 +26,6 @@ FEW_ROWS = 100
 _CERTAIN = 5.0  # standard errors, over all pairs
 _STEPS = 10  # 2**10 of them to an octave
 _OCTAVES = 40  # beyond them, up and down, all values count as the outermost
-_MANTISSA_BITS, _EXPONENT_BIAS = 52, 1023
-_MAGNITUDE_MASK = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,9 @@ class Relations:
     __slots__ = ("features", "products", "rows", "sums")
 
     def __init__(self, features: Sequence[str] = ()) -> None:
+        self._begin(features)
+
+    def _begin(self, features: Sequence[str]) -> None:
         self.features = tuple(features[:MOST_FEATURES])
         self.rows = 0
         self.sums = np.zeros(len(self.features), np.int64)
@@ -68,7 +71,7 @@ class Relations:
     def add(self, other: Relations) -> None:
         """Count all that the other one has counted; of other features, forget what was counted here."""
         if other.features != self.features:
-            self.__init__(other.features)  # type: ignore[misc]
+            self._begin(other.features)
         self.rows += other.rows
         self.sums = self.sums + other.sums
         self.products = self.products + other.products
@@ -116,14 +119,12 @@ class Relations:
 def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Whole numbers in the order of the values: how many steps their magnitude is above the least, signed.
 
-    Read from the bits of the floats, as ``bins.feature_bins``, in steps that are finer: within an octave they
-    are equal, so a pressure of 1000 ± 20 has places too.
+    As ``bins.feature_bins``, in steps that are finer: a pressure of 1000 ± 20 has places too.
     """
-    bits = np.ascontiguousarray(values).view(np.int64)
-    keys = ((bits & _MAGNITUDE_MASK) >> (_MANTISSA_BITS - _STEPS)) - (_EXPONENT_BIAS << _STEPS)
+    negative, keys = magnitudes(values, _STEPS)
     most = _OCTAVES << _STEPS
-    steps = np.clip(keys, -most, most) + most
-    found: NDArray[np.float64] = np.where(bits < 0, -steps, steps).astype(np.float64)
+    steps = np.clip(keys - (EXPONENT_BIAS << _STEPS), -most, most) + most
+    found: NDArray[np.float64] = np.where(negative, -steps, steps).astype(np.float64)
     return found
 
 

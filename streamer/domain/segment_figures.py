@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.domain import moments, scores
-from streamer.domain.bins import BINARY_CODES, MAX_CLASSES, NO_SCORE, SCORE_BINS
+from streamer.domain.bins import BINARY_CODES, NO_SCORE, SCORE_BINS, classes_of
 from streamer.domain.moment_windows import build_moment_window
 from streamer.domain.moments import KeyedMoments, Moments
 from streamer.domain.objectives import LIFETIME, Task, WindowSpec
@@ -191,5 +191,6 @@ def _coarse(codes: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _right(codes: NDArray[np.intp]) -> NDArray[np.intp]:
     """Multiclass codes as 1 for right and 0 for wrong."""
-    found: NDArray[np.intp] = (codes // MAX_CLASSES == codes % MAX_CLASSES).astype(np.intp)
+    predicted, actual = classes_of(codes, binary=False)
+    found: NDArray[np.intp] = (predicted == actual).astype(np.intp)
     return found

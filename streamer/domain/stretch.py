@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.domain.bins import FEATURE_BINS, SCORE_BINS
-from streamer.domain.profile import MAX_CATEGORIES, OTHER
+from streamer.domain.profile import OTHER, count_name
 from streamer.domain.reference import Column, Reference
 from streamer.domain.relations import Relations
 
@@ -63,6 +63,14 @@ class Stretch:
         found[self.codes] = self.counts
         return found
 
+    @property
+    def by_score(self) -> Counts:
+        """Rows by the bin of their score and the class, shape ``(SCORE_BINS, 2)``."""
+        own = self.codes < ANSWERS
+        found = np.zeros(ANSWERS, np.int64)
+        found[self.codes[own]] = self.counts[own]
+        return found.reshape(SCORE_BINS, 2)
+
     def plain(self) -> list[Any]:
         """As it is saved: the cells as bytes."""
         cells = [self.codes.astype(_CODE).tobytes(), self.counts.astype(_COUNT).tobytes()]
@@ -93,7 +101,7 @@ def together(stretches: Iterable[Stretch], cells: int) -> Stretch:
         for name, found in each.names.items():
             known = names.setdefault(name, Counter())
             for value, count in found.items():
-                known[value if value in known or len(known) < MAX_CATEGORIES else OTHER] += count
+                count_name(known, value, count)
     relations = Relations()
     for each in every:
         relations.add(each.relations)

@@ -9,7 +9,6 @@ chunks or at commits.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,9 +20,7 @@ from streamer.domain import latency, moments, scores
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import (
     BINARY_CODES,
-    CLASS_BITS,
     LATENCY_BINS,
-    MAX_CLASSES,
     MULTICLASS_CODES,
     latency_bins,
 )
@@ -32,7 +29,7 @@ from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
 from streamer.domain.examples import build_examples
 from streamer.domain.groups import Groups
-from streamer.domain.join import EXPIRED, TIME_MASK, JoinTable
+from streamer.domain.join import EXPIRED, JoinTable
 from streamer.domain.live_estimate import LiveEstimate
 from streamer.domain.moment_windows import build_moment_window
 from streamer.domain.objectives import (
@@ -48,6 +45,7 @@ from streamer.domain.objectives import (
     WindowSpec,
 )
 from streamer.domain.pane_log import PaneLog
+from streamer.domain.payload import PAYLOAD_BITS, Scored, class_rows, number_rows
 from streamer.domain.prediction_order import PredictionOrder, Row
 from streamer.domain.profile import Profile
 from streamer.domain.rules import (
@@ -65,7 +63,6 @@ from streamer.domain.segments import Recoding, Segments
 from streamer.domain.timeline import Timeline
 from streamer.domain.windows import Blocks, Window, build_window
 
-_Scored = tuple[NDArray[np.int64], Any, list[float]]
 _Waited = tuple[list[Row], bool, bool]
 NO_LATENCY = LATENCY_BINS
 ORDER_ROWS = "order/rows"
@@ -79,11 +76,7 @@ MAX_VALUES_TOLD = 20
 LARGEST_FEATURE = 1e300
 LAG_BOUNDS_S = (1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
 _LAG_BOUNDS_MS = np.array(LAG_BOUNDS_S) * 1000
-PAYLOAD_BITS: Mapping[str, int] = {"binary": 16, "multiclass": 16, "regression": 64}
 _NUMBERS = (float, int)
-_LOW_64_BITS = (1 << 64) - 1
-_DOUBLE = struct.Struct("<d")
-_BITS = struct.Struct("<Q")
 _QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
@@ -267,10 +260,10 @@ class VersionMonitor:
             if late and figures:
                 self._restate(packed, rows, made_at, late)
 
-    def _score(self, packed: Sequence[int], actual: Sequence[Any]) -> _Scored:
+    def _score(self, packed: Sequence[int], actual: Sequence[Any]) -> Scored:
         if self.task == "regression":
-            return _number_rows(packed, actual)
-        return _class_rows(packed, actual, self.task == "binary")
+            return number_rows(packed, actual)
+        return class_rows(packed, actual, self.task == "binary")
 
     def _count_rows(
         self,
@@ -278,7 +271,7 @@ class VersionMonitor:
         actual: Sequence[Any],
         ids: Sequence[str],
         row_times: Sequence[int],
-        scored: _Scored,
+        scored: Scored,
         figures: bool,
         errors: bool,
     ) -> None:
@@ -471,9 +464,9 @@ class VersionMonitor:
         """Once the labels have a reference, scores can be read as probabilities."""
         if self.estimate_live is None:
             return
-        by_score = self.data["label"].by_score
-        if by_score is not None:
-            self.estimate_live.calibrate(by_score)
+        truths = self.data["label"].truths
+        if truths is not None:
+            self.estimate_live.calibrate(truths)
 
     def _profile_of(self, signal: str) -> Profile | None:
         return self.profile if signal == "data" else None
@@ -621,8 +614,6 @@ class VersionMonitor:
         lower, upper = scores.wilson(self.joined, settled, confidence) if confidence else (None, None)
         return Estimate(self.joined / settled, settled, lower, upper)
 
-    # -- expiry --------------------------------------------------------------------
-
     def figure(self, rule: str) -> Estimate | None:
         """The figure of the objective of this name, without bounds; of all rows that have come."""
         self._count_labels()
@@ -635,6 +626,8 @@ class VersionMonitor:
         watch = self.error_watch
         found = None if watch is None else watch.timeline.since(time_ms, watch.seen)
         return None if found is None else Estimate(found[1], found[0])
+
+    # -- expiry --------------------------------------------------------------------
 
     def expire(self, gone: list[tuple[str, int]], reason: str) -> None:
         """These predictions got no label in time, or had to make room."""
@@ -850,37 +843,6 @@ class _MadeAt(Sequence[int]):
 
     def __getitem__(self, at: Any) -> Any:
         return self._rows[at][0]
-
-
-def _class_rows(packed: Sequence[int], actual: Sequence[int], binary: bool) -> _Scored:
-    """Of rows whose label is a class: when they were predicted, their codes, their 0/1 losses."""
-    joined = np.array([each & _LOW_64_BITS for each in packed], np.uint64)
-    payload, labels = (joined & 0xFFFF).astype(np.intp), np.array(actual, np.intp)
-    predicted = payload & 63
-    codes = (payload >> CLASS_BITS) * 4 + predicted * 2 + labels if binary else labels * 64 + predicted
-    losses: list[float] = (predicted != labels).astype(np.float64).tolist()
-    return (joined >> 16).astype(np.int64), codes, losses
-
-
-def number_bits(value: float) -> int:
-    """The payload of a predicted number."""
-    return int(_BITS.unpack(_DOUBLE.pack(value))[0])
-
-
-def _number_rows(packed: Sequence[int], actual: Sequence[float]) -> _Scored:
-    """Of rows whose label is a number: when they were predicted, errors with labels, absolute errors."""
-    predicted: list[float] = [_DOUBLE.unpack(_BITS.pack(each & _LOW_64_BITS))[0] for each in packed]
-    rows = [(guess - label, label) for guess, label in zip(predicted, actual, strict=True)]
-    made_at = np.array([each >> 64 & TIME_MASK for each in packed])
-    return made_at, rows, [abs(error) for error, _ in rows]
-
-
-def loss_of(task: Task, packed: int, actual: Any) -> float:
-    """Of one row: 1 for a wrong class, or the absolute error of a number. ``packed``: what the join kept."""
-    if task == "regression":
-        predicted: float = _DOUBLE.unpack(_BITS.pack(packed & _LOW_64_BITS))[0]
-        return abs(predicted - float(actual))
-    return float(packed & MAX_CLASSES - 1 != actual)
 
 
 def _fits(spec: ThresholdSpec, task: Task) -> bool:
