@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz chaos dashboards limits soak reliability lint contract format picture bench lock audit sbom clean
+.PHONY: help setup demo detection test fuzz chaos dashboards limits soak reliability lint contract format picture bench lock audit sbom clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ picture: setup ## Draw docs/demo.svg anew, from a run of the demo
 
 bench: setup ## Measure speed on this machine (at most 15 minutes)
 	@$(BIN)/python -m benchmarks.run
+
+detection: setup ## What the detectors find on ../shared/data, how soon, how often for nothing → docs/detection.md
+	@$(BIN)/python -m benchmarks.detection
 
 chaos: setup ## Break everything at random, judge the rest (SCHEDULES=10, MINUTES=60, SEED=7, ANEW=1, BROKERS=1, REPARTITION=1)
 	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(MINUTES),--minutes $(MINUTES)) \

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import orjson
 
+from streamer.adapters.whole_file import write_whole
 from streamer.domain.reference import Reference
 from streamer.errors import StreamerError
 
@@ -20,10 +20,8 @@ class ReferenceFileError(StreamerError):
 def save(reference: Reference, path: Path) -> int:
     """Write it whole or not at all; answers how many bytes it has."""
     data = orjson.dumps({"format": FORMAT, **reference.plain()}) + b"\n"
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(data)
-        draft.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise ReferenceFileError(f"{path} cannot be written: {error.strerror or error}") from error
     return len(data)

@@ -18,6 +18,8 @@ from confluent_kafka import KafkaError, KafkaException
 from streamer import __version__, terminal
 from streamer.adapters.kafka import NOT_ALLOWED
 from streamer.adapters.topics import ALLOW_IT
+from streamer.cli.backtest import backtest
+from streamer.cli.calibrate import calibrate
 from streamer.cli.dead_letters import dead_letters_list, dead_letters_redrive, dead_letters_show
 from streamer.cli.explain import explain
 from streamer.cli.local import broker, demo
@@ -98,7 +100,7 @@ app.add_typer(state_app, name="state")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(reference_app, name="reference")
 app.add_typer(alerts_app, name="alerts")
-for command in (worker, check, replay, relay, status, explain, versions, demo):
+for command in (worker, check, backtest, calibrate, replay, relay, status, explain, versions, demo):
     app.command()(command)
 
 

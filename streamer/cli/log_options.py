@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from streamer.domain.objectives import Objectives
 from streamer.replay import Plan
 
 Predictions = Annotated[Path, typer.Argument(help="Predictions: .csv, .csv.gz or .parquet.")]
@@ -24,6 +26,16 @@ LabelMapping = Annotated[
 Features = Annotated[
     str | None, typer.Option(help="Columns that are features: a,b,c or none. [default: all that are left]")
 ]
+PredictionsOption = Annotated[
+    Path, typer.Option("--predictions", help="Predictions: .csv, .csv.gz or .parquet.")
+]
+OnlyModel = Annotated[
+    str | None, typer.Option("--model", help="The model's name. [default: the only one in the files]")
+]
+LabelDelay = Annotated[
+    str, typer.Option(help="From a prediction to a label without a timestamp (or an empty one), as in 10m.")
+]
+Interval = Annotated[str, typer.Option(help="Between the timestamps made up for predictions without one.")]
 Limit = Annotated[int | None, typer.Option(help="Stop after so many predictions.", min=1)]
 
 
@@ -50,6 +62,15 @@ def plan_of(
         limit=limit,
         **more,
     )
+
+
+def only_model(files: Iterable[Objectives]) -> str:
+    """The model that a log must be of, where nobody says so. Raises typer.BadParameter."""
+    names = sorted({name for each in files for name in each.models})
+    if len(names) == 1:
+        return names[0]
+    told = f"there are {', '.join(names)}" if names else "the files name none"
+    raise typer.BadParameter(f"which model is the log of? ({told})", param_hint="--model")
 
 
 def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:

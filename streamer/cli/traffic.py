@@ -12,6 +12,8 @@ from streamer.adapters.event_sink import EventSink
 from streamer.adapters.topics import required_topics
 from streamer.cli.log_options import (
     Features,
+    Interval,
+    LabelDelay,
     LabelMapping,
     Labels,
     Limit,
@@ -44,13 +46,8 @@ def replay(
     rate: Annotated[
         float | None, typer.Option(help="Predictions a second. [default: as fast as possible]", min=0.001)
     ] = None,
-    label_delay: Annotated[
-        str,
-        typer.Option(help="From a prediction to a label without a timestamp (or an empty one), as in 10m."),
-    ] = "1m",
-    interval: Annotated[
-        str, typer.Option(help="Between the timestamps made up for predictions without one.")
-    ] = "10ms",
+    label_delay: LabelDelay = "1m",
+    interval: Interval = "10ms",
     start: Annotated[
         datetime | None,
         typer.Option(help="First of the made-up timestamps (UTC). [default: so that the last is now]"),

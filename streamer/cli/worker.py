@@ -82,7 +82,7 @@ def worker(
         log_level=log_level,
         log_format=log_format,
     )
-    wanted = load_objectives(settings.objectives)
+    wanted = settings.keyed(load_objectives(settings.objectives))
     if settings.processes > 1:
         raise typer.Exit(_supervise(settings, config))
     from streamer.app import run_worker  # Faust and River take a second or more: only who needs them waits

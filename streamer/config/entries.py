@@ -19,6 +19,7 @@ from streamer.domain.objectives import (
     LIFETIME,
     MAX_SEGMENT_FIELDS,
     MAX_SEGMENT_VALUES,
+    FalseAlarms,
     WindowSpec,
 )
 
@@ -29,6 +30,7 @@ _REFERENCES = "`first 10000`, `previous 7d`, a FILE.json of `streamer reference 
 MOST_FIELD_NAME = 100
 DETECTORS = ("adwin", "page_hinkley")
 _WINDOW = re.compile(r"last\s+(.+)")
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s+per\s+(\S.*)")
 _ROWS = re.compile(r"(\d+)\s+(labels|predictions|values)")
 
 
@@ -131,6 +133,22 @@ def _predictions(value: Any) -> int:
     return window.size
 
 
+def _false_alarms(value: Any) -> FalseAlarms:
+    match = _BUDGET.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is no budget: how many in how long, as in `1 per 30d`")
+    count = float(match[1])
+    if not count:
+        raise ValueError("no detector can promise to be silent: at least `1 per 3650d`")
+    return FalseAlarms(count, parse_duration(match[2]))
+
+
+def _calibration(value: Any) -> str:
+    if not isinstance(value, str) or not value.endswith(".json"):
+        raise ValueError(f"{value!r}: the file that `streamer calibrate` wrote, FILE.json")
+    return value
+
+
 def _segment_field(value: Any) -> str:
     try:
         if isinstance(value, str) and "=" not in value:
@@ -151,6 +169,8 @@ ReferenceText = Annotated[
     PlainValidator(_reference),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"enum": ["off", False]}]}),
 ]
+Budget = Annotated[FalseAlarms, PlainValidator(_false_alarms), WithJsonSchema(_TEXT)]
+CalibrationFile = Annotated[str, PlainValidator(_calibration), WithJsonSchema(_TEXT)]
 PredictionWindow = Annotated[int, PlainValidator(_predictions), WithJsonSchema(_TEXT)]
 SegmentField = Annotated[str, PlainValidator(_segment_field), WithJsonSchema(_TEXT)]
 FieldPath = Annotated[tuple[str, ...], PlainValidator(_field_path), WithJsonSchema(_TEXT)]
@@ -329,6 +349,13 @@ class FieldsEntry(PredictionFields):
     labels: LabelFields = Field(default_factory=LabelFields)
 
 
+class PrivacyEntry(Strict):
+    """What is hidden at the door."""
+
+    ids: Literal["keep", "hash"] = "keep"
+    features: dict[str, Literal["hash", "drop"]] = Field(default_factory=dict)
+
+
 class ModelEntry(Strict):
     """Everything that can be said of a model; the same keys under ``defaults``."""
 
@@ -353,6 +380,9 @@ class ModelEntry(Strict):
     drift: DriftBlock | None = None
     reference: ReferenceText | None = None
     champion: str | None = Field(None, min_length=1, max_length=MAX_VERSION)
+    privacy: PrivacyEntry | None = None
+    false_alarms: Budget | None = None
+    calibration: CalibrationFile | None = None
     severity: str | None = None
     runbook: str | None = None
     min_samples: int | None = Field(None, ge=1)
@@ -398,6 +428,8 @@ def entry_at(path: tuple[int | str, ...]) -> type[BaseModel]:
             return LimitsEntry
         case ("defaults",) | ("models", _):
             return ModelEntry
+        case (*_, "privacy"):
+            return PrivacyEntry
         case (*_, "fields"):
             return FieldsEntry
         case (*_, "fields", "predictions"):

@@ -19,8 +19,10 @@ from streamer.domain.objectives import Objectives
 Loc = tuple[int | str, ...]
 
 
-def load_objectives(path: Path | None) -> Objectives:
+def load_objectives(path: Path | None, calibrate: bool = False) -> Objectives:
     """The objectives of a file; without one, defaults for whatever model turns up.
+
+    ``calibrate``: rules are as strict as the file says, not as a calibration does, which is still to be made.
 
     Raises:
         ObjectivesError: with every mistake in the file.
@@ -33,11 +35,13 @@ def load_objectives(path: Path | None) -> Objectives:
         raise ObjectivesError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from None
     except UnicodeDecodeError as error:
         raise ObjectivesError([Problem("", f"is not UTF-8 text: {error}")], str(path)) from None
-    return parse_objectives(text, str(path), path.parent)
+    return parse_objectives(text, str(path), path.parent, calibrate)
 
 
-def parse_objectives(text: str, name: str = "objectives", folder: Path = Path()) -> Objectives:
-    """As ``load_objectives``, from text; ``name`` is what errors call it, references are in ``folder``."""
+def parse_objectives(
+    text: str, name: str = "objectives", folder: Path = Path(), calibrate: bool = False
+) -> Objectives:
+    """As ``load_objectives``, from text; ``name`` is what errors call it, other files are in ``folder``."""
     try:
         content = parse_yaml(text)
     except YamlError as error:
@@ -47,7 +51,12 @@ def parse_objectives(text: str, name: str = "objectives", folder: Path = Path())
         raise ObjectivesError([Problem("", "an objectives file is a mapping with `models:`")], name)
     file, problems = _validate(_text_keys(content))
     wrong = {problem.path for problem in problems}
-    objectives, more = build(file, wrong, lambda given: _load_reference(folder / given))
+    objectives, more = build(
+        file,
+        wrong,
+        lambda given: _load_reference(folder / given),
+        None if calibrate else lambda given: _load_calibration(folder / given),
+    )
     if problems or more:
         raise ObjectivesError([*problems, *more], name)
     return objectives
@@ -61,6 +70,16 @@ def _load_reference(path: Path) -> tuple[Any, str]:
     try:
         return reference_file.load(path), sha256(path.read_bytes()).hexdigest()[:16]
     except reference_file.ReferenceFileError as error:
+        raise ValueError(str(error)) from None
+
+
+def _load_calibration(path: Path) -> Any:
+    """Raises ValueError."""
+    from streamer.adapters import calibration_file
+
+    try:
+        return calibration_file.load(path)
+    except calibration_file.CalibrationFileError as error:
         raise ValueError(str(error)) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from pydantic import (
 from streamer.adapters.http_server import Certificate
 from streamer.adapters.topics import Topics
 from streamer.config.yaml_text import YamlError, parse_yaml
+from streamer.domain.objectives import Objectives
 
 PREFIX = "STREAMER_"
 CONFIG_VARIABLE = "STREAMER_CONFIG"
@@ -62,6 +64,9 @@ OURS: Mapping[str, str] = {
 # Kubernetes puts these into every container next to a service named streamer or streamer-….
 _SERVICE_LINK = re.compile(r"STREAMER_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")  # of a variable that ends in _PORT
+
+
+SHORTEST_KEY = 16
 
 
 class SettingsError(ValueError):
@@ -138,6 +143,7 @@ class Settings(BaseModel):
     processes: int = Field(1, ge=1, le=256)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+    privacy_key: SecretStr | None = Field(None, min_length=SHORTEST_KEY)
     alertmanager: SecretStr | None = None
     webhook: dict[TargetName, SecretStr] = Field(default_factory=dict)
     webhook_template: dict[TargetName, str] = Field(default_factory=dict)
@@ -170,6 +176,23 @@ class Settings(BaseModel):
         """The topics' full names; one for the trace, and those of the router, where they are asked for."""
         names = Topics(**self.topic_names.model_dump(), trace="trace" if self.trace else None)
         return (names.repartitioned() if self.repartition else names).prefixed(self.topic_prefix)
+
+    def keyed(self, objectives: Objectives) -> Objectives:
+        """The objectives with the key that hides what they want hidden.
+
+        Raises:
+            SettingsError: there is none, and a model wants one.
+        """
+        hidden = objectives.hidden
+        if not hidden:
+            return objectives
+        if self.privacy_key is None:
+            who = ", ".join(name or "defaults" for name in hidden)
+            raise SettingsError(
+                f"`privacy` of {who} hashes, and there is no key: set {PREFIX}PRIVACY_KEY to a secret of"
+                f" {SHORTEST_KEY} characters or more, the same for all workers and for good"
+            )
+        return objectives.keyed(blake2b(self.privacy_key.get_secret_value().encode()).digest())
 
     def client_config(self, **extra: object) -> dict[str, Any]:
         """Settings for any Kafka client of ours; the only place where the secrets are revealed."""

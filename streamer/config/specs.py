@@ -21,6 +21,7 @@ from streamer.config.entries import (
     ObjectiveEntry,
     ObjectivesFile,
     PredictionFields,
+    PrivacyEntry,
 )
 from streamer.config.problems import Problem, meant
 from streamer.domain.events import MAX_NAME, Refused, read_name
@@ -39,6 +40,7 @@ from streamer.domain.objectives import (
     Limits,
     ModelSpec,
     Objectives,
+    PrivacySpec,
     ReferenceSpec,
     ThresholdSpec,
     WindowSpec,
@@ -64,18 +66,23 @@ _NOT_COUNTED = {SILENCE, "throughput"}  # min_samples means nothing to them
 _TOLD = 0.0  # stands for a limit that cannot be used; the problem is told, the spec thrown away
 
 FindReference = Callable[[str], tuple[Any, str]]
+FindCalibration = Callable[[str], Any]
 Paths = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def build(
-    file: ObjectivesFile, wrong: set[str], references: FindReference
+    file: ObjectivesFile,
+    wrong: set[str],
+    references: FindReference,
+    calibrations: FindCalibration | None,
 ) -> tuple[Objectives, list[Problem]]:
     """The specs, and what is wrong with the keys together; with problems the specs must not be used.
 
     ``wrong``: paths of what was cut out of the file; what follows from that is no mistake of its own.
     ``references``: from the path of a reference, as written, to it and its digest; raises ValueError.
+    ``calibrations``: the same of a calibration; None: rules are as the file says, for who calibrates them.
     """
-    builder = _Builder(wrong, references)
+    builder = _Builder(wrong, references, calibrations)
     defaults = builder.model("", _Layers("defaults", file.defaults, ModelEntry()))
     models = {}
     for name, entry in file.models.items():
@@ -119,8 +126,10 @@ class _Layers:
 class _Builder:
     """Makes the spec of one model after the other and collects the problems."""
 
-    def __init__(self, wrong: set[str], references: FindReference) -> None:
-        self.wrong, self.references = wrong, references
+    def __init__(
+        self, wrong: set[str], references: FindReference, calibrations: FindCalibration | None
+    ) -> None:
+        self.wrong, self.references, self.calibrations = wrong, references, calibrations
         self.problems: list[Problem] = []
 
     def _complain(self, path: str, message: str) -> None:
@@ -155,6 +164,7 @@ class _Builder:
             alert_feature_values=get("alert_feature_values", base.alert_feature_values),
             alert_examples=get("alert_examples", base.alert_examples),
             segments=tuple(dict.fromkeys(get("segments", base.segments))),
+            privacy=_privacy(get("privacy")),
             fields=_field_map(get("fields", FieldsEntry())),
         )
         self._check_model(spec, layers)
@@ -172,14 +182,58 @@ class _Builder:
         ):
             about = "there is nothing to hold the data against: add `reference: first 10000` to the model"
             self._complain(f"{layers.path}.drift.data", about)
-        return replace(
+        spec = replace(
             spec,
             thresholds=tuple(threshold for threshold in thresholds if threshold is not None),
             drift=DEFAULT_DRIFT if drift is None else tuple(_drift(drift, layers)),
             reference=reference,
             champion=get("champion"),
+            false_alarms=layers.own.false_alarms,
             data_drift=_data_drift(None if drift is None else drift.data, layers),
         )
+        return self._calibrated(spec, layers)
+
+    def _calibrated(self, spec: ModelSpec, layers: _Layers) -> ModelSpec:
+        """As strict as its budget of false alarms asks for; without one, as it is."""
+        budget, file, path = layers.own.false_alarms, layers.own.calibration, layers.path
+        if budget is None and file is None:
+            return spec
+        if path == "defaults":
+            key = "false_alarms" if budget is not None else "calibration"
+            self._complain(f"defaults.{key}", "say it of a model: each has a calibration of its own")
+        elif self.calibrations is None:
+            pass
+        elif file is None:
+            about = (
+                f"nothing is calibrated for {budget}: `streamer calibrate` writes a file for `calibration:`"
+            )
+            self._complain(f"{path}.false_alarms", about)
+        elif budget is None:
+            if f"{path}.false_alarms" not in self.wrong:
+                about = "it is for a budget: say `false_alarms: 1 per 30d`, or what it was made for"
+                self._complain(f"{path}.calibration", about)
+        else:
+            return self._with_calibration(spec, file, f"{path}.calibration")
+        return spec
+
+    def _with_calibration(self, spec: ModelSpec, file: str, path: str) -> ModelSpec:
+        from streamer.domain.calibration import calibrated  # only whoever names a file waits
+
+        assert self.calibrations is not None
+        try:
+            found = self.calibrations(file)
+        except ValueError as error:
+            self._complain(path, str(error))
+            return spec
+        again = "run `streamer calibrate` again"
+        lacking = found.lacks(spec)
+        if found.model != spec.model:
+            self._complain(path, f"{file} is of the model {found.model}; {again}")
+        elif found.budget != str(spec.false_alarms):
+            self._complain(path, f"{file} is for {found.budget}, not {spec.false_alarms}; {again}")
+        elif lacking:
+            self._complain(path, f"{file} says nothing of {', '.join(lacking)}; {again}")
+        return calibrated(spec, found.settings)
 
     def _reference(self, layers: _Layers) -> ReferenceSpec | None:
         found = layers.get("reference", "off")
@@ -388,6 +442,10 @@ def _most_classes() -> int:
     from streamer.domain.classes import OTHER  # with numpy: only who reads an objectives file waits
 
     return OTHER
+
+
+def _privacy(entry: PrivacyEntry | None) -> PrivacySpec | None:
+    return None if entry is None else PrivacySpec(entry.ids, tuple(sorted(entry.features.items())))
 
 
 def _field_map(entry: FieldsEntry) -> FieldMap:

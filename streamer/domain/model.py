@@ -16,6 +16,7 @@ from typing import Any
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import CLASS_BITS, NO_SCORE, SCORE_EDGES
 from streamer.domain.classes import Classes, canonical
+from streamer.domain.door import door_of
 from streamer.domain.events import (
     MAX_ID,
     MAX_VERSION,
@@ -25,7 +26,6 @@ from streamer.domain.events import (
     read_id,
     read_name,
     read_timestamp,
-    remap,
 )
 from streamer.domain.join import EXPIRED, TIME_MASK
 from streamer.domain.objectives import SCORES_OF_TASK, SILENCE, Limits, ModelSpec, Room, Task
@@ -58,10 +58,9 @@ class ModelMonitor:
     """All that one partition keeps about one model."""
 
     __slots__ = (
+        "_door",
         "_every",
         "_many",
-        "_remap_label",
-        "_remap_prediction",
         "_saved",
         "_waits",
         "born",
@@ -100,7 +99,7 @@ class ModelMonitor:
         self.segments = Segments(spec.segments, limits.max_segments) if spec.segments else None
         self.recoding: Recoding | None = None
         self._saved: tuple[Any, ...] = ()
-        self._remap_prediction, self._remap_label = spec.fields.prediction, spec.fields.label
+        self._door = door_of(spec)
         self.former: Task | None = None
         self._every: list[VersionMonitor] = []
         self._many = False
@@ -151,8 +150,8 @@ class ModelMonitor:
         Raises:
             Refused: the record is a dead letter.
         """
-        if self._remap_prediction:
-            event = remap(event, self._remap_prediction)
+        if self._door is not None:
+            event = self._door.prediction(event)
         try:
             pid, time, raw = event["prediction_id"], event["timestamp"], event["prediction"]
         except KeyError:
@@ -282,8 +281,8 @@ class ModelMonitor:
 
     def label(self, event: dict[str, Any], latest_ms: int, now: int) -> list[Transition] | None:
         """Take one label; the answer is as of ``predict``."""
-        if self._remap_label:
-            event = remap(event, self._remap_label)
+        if self._door is not None:
+            event = self._door.label(event)
         try:
             pid, time, raw = event["prediction_id"], event["timestamp"], event["label"]
         except KeyError:

@@ -202,6 +202,33 @@ USUAL_LIMITS: Mapping[str, float] = {
 
 
 @dataclass(frozen=True, slots=True)
+class FalseAlarms:
+    """A budget: so many incidents that nothing caused, in so many ms, over all rules of a model."""
+
+    count: float
+    per_ms: int
+
+    def __str__(self) -> str:
+        return f"{self.count:g} per {duration_text(self.per_ms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySpec:
+    """What is hidden at the door: see ``door``.
+
+    ``features``: name → ``hash`` or ``drop``. ``key``: of the hashes, never shown.
+    """
+
+    ids: Literal["keep", "hash"] = "keep"
+    features: tuple[tuple[str, Literal["hash", "drop"]], ...] = ()
+    key: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def needs_key(self) -> bool:
+        return self.ids == "hash" or any(what == "hash" for _, what in self.features)
+
+
+@dataclass(frozen=True, slots=True)
 class FieldMap:
     """Where the fields of a foreign log lie: our name → path of keys."""
 
@@ -225,11 +252,12 @@ class ModelSpec:
     means the usual ones (0, false, "no", "false"). ``classes``: the closed
     list of a multiclass model's classes, empty for "as they come, at most
     64". ``reference`` None: no column is held against anything. ``champion``:
-    the version that the others are held against, None for the first one. ``on_expiry``:
+    the version that the others are held against, None for the first one. ``false_alarms``: the budget
+    for which the rules have been calibrated, None for none. ``on_expiry``:
     a prediction without a label within ``label_wait_ms`` is dropped, or counts
     as a negative. ``order``: in which labelled rows are counted; by prediction
     they wait until their pane is ``label_maturity_ms`` old. ``segments``: the
-    fields of ``segments`` by which figures are kept apart.
+    fields of ``segments`` by which figures are kept apart. ``privacy``: what is hidden, None: nothing.
     """
 
     model: str
@@ -243,6 +271,7 @@ class ModelSpec:
     reference: ReferenceSpec | None = None
     data_drift: DataDriftSpec = DataDriftSpec()
     champion: str | None = None
+    false_alarms: FalseAlarms | None = None
     label_wait_ms: int = 7 * DAY_MS
     park_ms: int = 10 * MINUTE_MS
     dedupe_ms: int = 10 * MINUTE_MS
@@ -254,6 +283,7 @@ class ModelSpec:
     alert_feature_values: bool = False
     alert_examples: bool = True
     segments: tuple[str, ...] = ()
+    privacy: PrivacySpec | None = None
     fields: FieldMap = field(default_factory=FieldMap)
 
     @property
@@ -338,6 +368,21 @@ class Objectives:
     default: ModelSpec = field(default_factory=lambda: ModelSpec(model=""))
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def hidden(self) -> list[str]:
+        """The models that hash something, ``""`` for those that nobody named."""
+        specs = {"": self.default, **self.models}
+        return [name for name, spec in specs.items() if spec.privacy is not None and spec.privacy.needs_key]
+
+    def keyed(self, key: bytes) -> Objectives:
+        """The same with this key for all hashes."""
+
+        def of(spec: ModelSpec) -> ModelSpec:
+            return spec if spec.privacy is None else replace(spec, privacy=replace(spec.privacy, key=key))
+
+        models = {name: of(spec) for name, spec in self.models.items()}
+        return replace(self, default=of(self.default), models=models)
 
     def spec_for(self, model: str) -> ModelSpec:
         return self.models.get(model) or replace(self.default, model=model)

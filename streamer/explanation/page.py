@@ -1,37 +1,21 @@
-"""An alert that is explained, as one page of HTML that needs nothing else: no script, no font, no network.
-
-Built as a tree and written by the standard library's serialiser, so no text of an alert can become
-markup; a policy in the page forbids a browser to load or run anything all the same.
-"""
+"""An alert that is explained, as one page of HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.resources import files
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
-from streamer.explanation.plots import bar, bars, node, scale_of, steps_of
+from streamer.explanation.plots import bar, bars, scale_of, steps_of
 from streamer.explanation.reading import ABOUT_VERSIONS, Cell, ColumnPart, Explanation
 from streamer.explanation.values import is_link, percent, shown, signed
+from streamer.html import heading, node, page, pairs
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _KNOWN = ("firing", "updated", "resolved", "page", "ticket")
 
 
 def page_of(found: Explanation) -> str:
     """The whole page."""
-    head = node(
-        "head",
-        node("meta", charset="utf-8"),
-        node("meta", **{"http-equiv": "Content-Security-Policy", "content": POLICY}),
-        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        node("meta", name="color-scheme", content="light dark"),
-        node("title", f"{found.who}: {found.headline}"),
-        node("style", (files("streamer.explanation") / "page.css").read_text()),
-    )
-    body = node("body", node("main", *_sections(found), class_=_word(found.status)))
-    tree = node("html", head, body, lang="en")
-    return f"<!doctype html>\n{tostring(tree, encoding='unicode', method='html')}\n"
+    return page(f"{found.who}: {found.headline}", *_sections(found), class_=_word(found.status))
 
 
 def _word(text: str) -> str:
@@ -45,24 +29,24 @@ def _sections(found: Explanation) -> Iterator[Element]:
     if found.columns:
         against = "the most changed first" + ("" if found.made_of is None else f", against {found.made_of}")
         columns = (_column(each, found.calm(each)) for each in found.columns)
-        yield node("section", _heading("Columns", against), _key(), *columns)
+        yield node("section", heading("Columns", against), _key(), *columns)
     if found.segments:
-        yield node("section", _heading("Segments", "the biggest part of the change first"), *_segments(found))
+        yield node("section", heading("Segments", "the biggest part of the change first"), *_segments(found))
     if found.versions:
-        yield node("section", _heading("Versions", ABOUT_VERSIONS), _versions(found))
+        yield node("section", heading("Versions", ABOUT_VERSIONS), _versions(found))
     if found.detections:
         yield node("section", *_detections(found))
     if found.recent:
         values = node("p", ", ".join(map(shown, found.recent)), class_="note")
-        yield node("section", _heading("Recent values"), steps_of(found.recent), values)
+        yield node("section", heading("Recent values"), steps_of(found.recent), values)
     if found.labels or found.warnings:
-        yield node("section", _heading("Labels"), _pairs(found.labels), *map(_warning, found.warnings))
+        yield node("section", heading("Labels"), pairs(found.labels), *map(_warning, found.warnings))
     if found.examples:
         about = "predictions that were wrong, the newest last"
         ids = node("ul", *(node("li", each) for each in found.examples), class_="ids")
-        yield node("section", _heading("Examples", about), ids)
+        yield node("section", heading("Examples", about), ids)
     if found.rest:
-        yield node("section", _heading("Also in the alert"), _pairs(found.rest))
+        yield node("section", heading("Also in the alert"), pairs(found.rest))
     yield node("footer", *(node("span", f"{name} ", node("code", text)) for name, text in found.identity))
 
 
@@ -79,7 +63,7 @@ def _head(found: Explanation) -> Element:
 
 
 def _facts(found: Explanation) -> Iterator[Element]:
-    facts = _pairs(found.facts)
+    facts = pairs(found.facts)
     if found.runbook is not None:
         link = found.runbook
         facts.append(node("dt", "runbook"))
@@ -91,14 +75,6 @@ def _facts(found: Explanation) -> Iterator[Element]:
     if found.look_first:
         steps = node("ol", *(node("li", each) for each in found.look_first))
         yield node("div", node("h3", "Look first at"), steps, class_="first")
-
-
-def _heading(text: str, more: str | None = None) -> Element:
-    return node("h2", text, None if more is None else node("small", more))
-
-
-def _pairs(rows: Iterable[tuple[str, str]]) -> Element:
-    return node("dl", *(part for name, text in rows for part in (node("dt", name), node("dd", text))))
 
 
 def _warning(text: str) -> Element:
@@ -119,7 +95,7 @@ def _column(column: ColumnPart, calm: bool) -> Element:
         part.append(node("p", " · ".join(column.facts), class_="note"))
     part.extend(map(_warning, column.findings))
     if column.more:
-        part.append(_pairs(column.more))
+        part.append(pairs(column.more))
     if column.cells:
         most = max(max(each.before, each.after) for each in column.cells) or 1.0
         cells = node("table", *(_cell(each, most) for each in column.cells), class_="cells")
@@ -187,7 +163,7 @@ def _versions(found: Explanation) -> Element:
 def _detections(found: Explanation) -> Iterator[Element]:
     hidden = found.detections_total - len(found.detections)
     told = f"the last {len(found.detections)} of {shown(found.detections_total)}" if hidden > 0 else None
-    yield _heading("Alarms", told)
+    yield heading("Alarms", told)
     if len(found.detections) > 1:
         levels = [found.detections[0].before, *(each.after for each in found.detections)]
         yield steps_of(levels, [0.0, *(each.position for each in found.detections)])

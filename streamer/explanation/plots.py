@@ -1,4 +1,4 @@
-"""Small drawings for the page, as SVG in it, and the elements that they are made of.
+"""Small drawings for the page, as SVG in it.
 
 They are as wide as there is room: places across are in per cent, so text in them is never distorted.
 What they show stands beside them as text too.
@@ -11,25 +11,7 @@ from xml.etree.ElementTree import Element
 
 from streamer.explanation.reading import Explanation, Scale
 from streamer.explanation.values import strip_of
-
-
-def node(tag: str, *inside: Element | str | None, class_: str | None = None, **attributes: str) -> Element:
-    """An element; what is None is left out."""
-    made = Element(tag, attributes if class_ is None else {"class": class_, **attributes})
-    last: Element | None = None
-    for each in inside:
-        if isinstance(each, Element):
-            made.append(each)
-            last = each
-        elif each is not None and last is None:
-            made.text = (made.text or "") + each
-        elif each is not None and last is not None:
-            last.tail = (last.tail or "") + each
-    return made
-
-
-def _drawing(*inside: Element, class_: str, **attributes: str) -> Element:
-    return node("svg", *inside, class_=class_, **{"aria-hidden": "true", **attributes})
+from streamer.html import drawing, node
 
 
 def _rect(x: float, width: float, y: float, height: float, class_: str) -> Element:
@@ -40,13 +22,13 @@ def _rect(x: float, width: float, y: float, height: float, class_: str) -> Eleme
 
 def bar(share: float, class_: str) -> Element:
     """A bar of this share of the room; anything at all shows."""
-    return _drawing(_rect(0, _across(share), 0, 12, class_), class_="bar")
+    return drawing(_rect(0, _across(share), 0, 12, class_), class_="bar")
 
 
 def bars(before: float, after: float) -> Element:
     """Two bars, one above the other."""
     parts = (_rect(0, _across(before), 1, 6, "before"), _rect(0, _across(after), 8, 6, "after"))
-    return _drawing(*parts, class_="bars")
+    return drawing(*parts, class_="bars")
 
 
 def _across(share: float) -> float:
@@ -70,7 +52,7 @@ def scale_of(found: Explanation, scale: Scale) -> Element:
     parts.append(node("circle", class_="dot", cx=f"{value:.2f}%", cy="30", r="6"))
     parts.append(_label(value, 13, found.figures(scale.value), "value"))
     parts.append(_label(limit, 56, f"{found.limit} {found.figures(scale.threshold)}", "limit"))
-    return _drawing(*parts, class_="scale")
+    return drawing(*parts, class_="scale")
 
 
 def _label(x: float, y: float, text: str, class_: str) -> Element:
@@ -94,4 +76,4 @@ def steps_of(values: Sequence[float], places: Sequence[float] | None = None) -> 
     line = node(
         "polyline", class_="steps", points=" ".join(points), **{"vector-effect": "non-scaling-stroke"}
     )
-    return _drawing(line, class_="levels", viewBox="0 0 100 100", preserveAspectRatio="none")
+    return drawing(line, class_="levels", viewBox="0 0 100 100", preserveAspectRatio="none")

@@ -15,7 +15,10 @@ PACKAGE = ROOT / "streamer"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    **dict.fromkeys(("__main__", "cli", "demo", "explanation", "reference_log", "replay", "terminal"), 4),
+    **dict.fromkeys(
+        ("__main__", "backtest", "cli", "demo", "explanation", "html", "reference_log", "replay", "terminal"),
+        4,
+    ),
     **dict.fromkeys(("app", "config", "jars", "local", "sdk"), 3),
     "adapters": 2,
     **dict.fromkeys(("pipeline", "merge", "checkpoint", "home", "origin", "routing", "stored", "rehome"), 1),

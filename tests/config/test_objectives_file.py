@@ -12,10 +12,19 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from river import drift
 
-from streamer.adapters import reference_file
-from streamer.config import ObjectivesError, Problem, load_objectives, objectives_schema, parse_objectives
+from streamer.adapters import calibration_file, reference_file
+from streamer.config import (
+    ObjectivesError,
+    Problem,
+    Settings,
+    SettingsError,
+    load_objectives,
+    objectives_schema,
+    parse_objectives,
+)
 from streamer.config.entries import (
     AdwinEntry,
     DriftBlock,
@@ -28,14 +37,17 @@ from streamer.config.entries import (
     PageHinkleyEntry,
     keys_of,
 )
+from streamer.domain.calibration import Calibration, Knob, Setting
 from streamer.domain.classes import OTHER
 from streamer.domain.objectives import (
     DAY_MS,
     LIFETIME,
     DataDriftSpec,
     DetectorSpec,
+    FalseAlarms,
     ModelSpec,
     Objectives,
+    PrivacySpec,
     ReferenceSpec,
     Room,
     WindowSpec,
@@ -514,3 +526,83 @@ def test_river_takes_every_parameter_of_adwin_at_its_bound(parameters: dict[str,
     for number in range(3000):
         detector.update(float(number > 1500))
     assert math.isfinite(detector.estimation)
+
+
+def calibration(budget: str, *knobs: Knob, value: float = 0.999) -> Calibration:
+    settings = tuple(Setting(knob, value, 0.1, False) for knob in knobs)
+    return Calibration("m", budget, "may.csv", 5000, 7, 1e5, settings, 100, {})
+
+
+def test_a_budget_of_false_alarms_makes_rules_stricter_by_a_file_beside_the_objectives(
+    tmp_path: Path,
+) -> None:
+    found = calibration("1 per 30d", Knob("accuracy", "confidence"), Knob("drift.error", "adwin"))
+    calibration_file.save(found, tmp_path / "m.json")
+    file = tmp_path / "objectives.yml"
+    text = "models: {m: {false_alarms: 1 per 30d, calibration: m.json, %s}}"
+    rules = "objectives: {accuracy: {min: 0.8}}, drift: {error: [adwin]}"
+    file.write_text(text % rules)
+    spec = load_objectives(file).models["m"]
+    assert spec.false_alarms == FalseAlarms(1, 30 * DAY_MS)
+    assert spec.thresholds[0].confidence == 0.999
+    assert spec.drift[0].detectors[0].parameters == (("delta", 0.002),)  # which is stricter than 0.999
+    assert load_objectives(file, calibrate=True).models["m"].thresholds[0].confidence == 0.95
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "part"),
+    [
+        ("{false_alarms: 1 per 30d}", "models.m.false_alarms", "streamer calibrate"),
+        ("{false_alarms: 1 a month}", "models.m.false_alarms", "`1 per 30d`"),
+        ("{false_alarms: 0 per 30d}", "models.m.false_alarms", "no detector can promise"),
+        ("{calibration: m.json}", "models.m.calibration", "false_alarms: 1 per 30d"),
+        ("{false_alarms: 1 per 30d, calibration: m.yml}", "models.m.calibration", "FILE.json"),
+        ("{false_alarms: 1 per 30d, calibration: gone.json}", "models.m.calibration", "cannot be read"),
+        ("{false_alarms: 1 per 7d, calibration: m.json, drift: {}}", "models.m.calibration", "for 1 per 30d"),
+        ("{false_alarms: 1 per 30d, calibration: bad.json}", "models.m.calibration", "no calibration of"),
+        (
+            "{false_alarms: 1 per 30d, calibration: m.json, objectives: {f1: {min: 0.5}}, drift: {}}",
+            "models.m.calibration",
+            "says nothing of f1",
+        ),
+    ],
+)
+def test_a_mistake_about_budgets_names_its_cure(tmp_path: Path, text: str, path: str, part: str) -> None:
+    calibration_file.save(calibration("1 per 30d", Knob("accuracy", "confidence")), tmp_path / "m.json")
+    (tmp_path / "bad.json").write_text('{"format": 1, "model": "m"}')
+    with pytest.raises(ObjectivesError) as error:
+        parse_objectives(f"models: {{m: {text}}}", folder=tmp_path)
+    assert [each.path for each in error.value.problems] == [path]
+    assert part in str(error.value)
+
+
+def test_a_budget_is_said_of_a_model_since_each_has_its_own_calibration(tmp_path: Path) -> None:
+    [problem] = problems_of("defaults: {false_alarms: 1 per 30d}")
+    assert problem.path == "defaults.false_alarms"
+    calibration_file.save(calibration("1 per 30d"), tmp_path / "m.json")
+    other = "models: {n: {false_alarms: 1 per 30d, calibration: m.json, drift: {}}}"
+    with pytest.raises(ObjectivesError, match="is of the model m"):
+        parse_objectives(other, folder=tmp_path)
+
+
+def test_what_is_hidden_at_the_door() -> None:
+    spec = model_of("{privacy: {ids: hash, features: {town: hash, email: drop}}}")
+    assert spec.privacy == PrivacySpec("hash", (("email", "drop"), ("town", "hash")))
+    assert model_of("{}").privacy is None
+    inherited = parse_objectives("defaults: {privacy: {ids: hash}}\nmodels: {a: {}, b: {privacy: {}}}")
+    assert inherited.hidden == ["", "a"]
+    assert inherited.keyed(b"key").models["a"].privacy == PrivacySpec("hash", (), b"key")
+    [problem] = problems_of("models: {m: {privacy: {features: {email: dorp}}}}")
+    assert problem.path == "models.m.privacy.features.email"
+    assert "did you mean drop?" in problem.message
+
+
+def test_a_worker_without_a_key_refuses_objectives_that_hash() -> None:
+    objectives = parse_objectives("defaults: {privacy: {ids: hash}}\nmodels: {a: {}}")
+    with pytest.raises(SettingsError, match=r"`privacy` of defaults, a hashes.*set STREAMER_PRIVACY_KEY"):
+        Settings().keyed(objectives)
+    keyed = Settings(privacy_key=SecretStr("sixteen letters.")).keyed(objectives)
+    assert keyed.default.privacy is not None
+    assert len(keyed.default.privacy.key) == 64
+    plain = parse_objectives("models: {a: {privacy: {features: {x: drop}}}}")
+    assert Settings().keyed(plain) is plain

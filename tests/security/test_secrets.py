@@ -11,7 +11,7 @@ from streamer import PredictionLogger
 from streamer.adapters.rights import Role
 from streamer.app import Worker
 from streamer.cli.options import settings_of
-from streamer.config import SettingsError, load_settings
+from streamer.config import SettingsError, load_settings, parse_objectives
 from streamer.config.settings import Settings
 from streamer.domain.objectives import Objectives
 from tests.deadline import wait_until
@@ -54,6 +54,20 @@ def test_no_representation_of_the_settings_shows_one() -> None:
     assert CANARY not in "".join(shown)
 
 
+def test_the_key_of_hashes_is_in_no_representation_of_settings_or_objectives() -> None:
+    key = CANARY * 2
+    settings = load_settings({}, {"STREAMER_PRIVACY_KEY": key})
+    objectives = settings.keyed(parse_objectives("models: {m: {privacy: {ids: hash}}}"))
+    derived = objectives.models["m"].privacy
+    assert derived is not None
+    assert derived.key
+    shown = (
+        repr(settings) + settings.model_dump_json() + repr(objectives) + repr(Worker(settings, objectives))
+    )
+    assert CANARY not in shown
+    assert repr(derived.key) not in shown
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -61,6 +75,8 @@ def test_no_representation_of_the_settings_shows_one() -> None:
         ("STREAMER_KAFKA_SASL_PASSWORD", CANARY),
         ("STREAMER_SASL__PASSWORD", CANARY),
         ("STREAMER_CHUNK", CANARY),
+        ("STREAMER_PRIVACY_KEY", CANARY),  # which is too short
+        ("STREAMER_PRIVACY__KEY", CANARY),
         ("STREAMER_LOG_LEVEL", CANARY),
         ("STREAMER_METRICS_PORT", CANARY),
         ("STREAMER_TOPIC_NAMES__PASSWORD", CANARY),

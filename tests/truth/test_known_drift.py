@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from river import drift
-from sklearn.naive_bayes import GaussianNB
 
+from benchmarks.detection.streams import labels_and_guesses
 from streamer.domain.objectives import LIFETIME, DetectorSpec, DriftSpec, ModelSpec, Objectives
 from tests.domain.feed import Log, build, feed
 from tests.shared_data import data_file
@@ -28,18 +25,6 @@ SPEC = ModelSpec(
 )
 
 
-def labels_and_guesses(name: str, learn: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What a Gaussian naive Bayes, frozen after ``learn`` rows, says of the rest, and what was true."""
-    path = data_file(name)
-    first = pd.read_csv(path, nrows=1, header=None).iloc[0, 0]
-    headed = isinstance(first, str) and not first.replace(".", "").replace("-", "").isdigit()
-    table = pd.read_csv(path, header=0 if headed else None)
-    x = pd.get_dummies(table.iloc[:, :-1]).to_numpy(float)
-    y = pd.factorize(table.iloc[:, -1])[0]
-    model = GaussianNB().fit(x[:learn], y[:learn])
-    return y[learn:], model.predict(x[learn:])
-
-
 def by_river(errors: list[int]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {"adwin": [], "page_hinkley": []}
     for name, detector in (("adwin", drift.ADWIN()), ("page_hinkley", drift.PageHinkley())):
@@ -54,7 +39,7 @@ def by_river(errors: list[int]) -> dict[str, list[int]]:
 def test_detections_are_rivers_and_every_known_drift_is_found(
     name: str, learn: int, truth: tuple[int, ...], within: int
 ) -> None:
-    labels, guesses = labels_and_guesses(name, learn)
+    labels, guesses = labels_and_guesses(data_file(name), learn)
     log = Log()
     pipeline = build(Objectives(models={"frozen": SPEC}))
     for number, (label, guess) in enumerate(zip(labels.tolist(), guesses.tolist(), strict=True)):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.detection.streams import labels_and_guesses
 from streamer.domain.objectives import DetectorSpec, DriftSpec, Objectives
 from tests.domain.feed import Log, build, feed
-from tests.truth.test_known_drift import SPEC, STREAMS, labels_and_guesses
+from tests.shared_data import data_file
+from tests.truth.test_known_drift import SPEC, STREAMS
 
 LATE_ROWS = 300  # labels come so many predictions late
 SECOND = 1_000
@@ -18,7 +20,7 @@ SECOND = 1_000
 
 def alerts_of(name: str, learn: int, detector: str) -> tuple[int, list[dict[str, Any]]]:
     """When the stream began, and the alerts that open an incident; a prediction a second."""
-    labels, guesses = labels_and_guesses(name, learn)
+    labels, guesses = labels_and_guesses(data_file(name), learn)
     drift = (DriftSpec("error", (DetectorSpec(detector),), quiet_rows=1000),)  # type: ignore[arg-type]
     pipeline = build(Objectives(models={"frozen": replace(SPEC, drift=drift)}))
     log = Log()

@@ -1,0 +1,1 @@
+"""Objectives tried on history, before they page anybody."""
