@@ -50,10 +50,9 @@ def _sections(report: Report) -> Iterator[Element]:
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Element:
-    def line(tag: str, cells: Sequence[str]) -> Element:
-        return node("tr", *(node(tag, each, class_=_look(each)) for each in cells))
-
-    return node("div", node("table", line("th", names), *(line("td", each) for each in rows)), class_="wide")
+    head = node("tr", *(node("th", each, class_="name") for each in names))
+    lines = (node("tr", *(node("td", each, class_=_look(each)) for each in row)) for row in rows)
+    return node("div", node("table", head, *lines), class_="wide")
 
 
 def _look(text: str) -> str:

@@ -47,10 +47,9 @@ def strip(spans: Sequence[Span], report: Report) -> Element:
 def trace(plot: Plot, spans: Sequence[Span], report: Report) -> Element:
     """The curves, over what was open then."""
     low, high = plot.bounds
-    apart = (high - low) or 1.0
 
     def height(value: float) -> float:
-        return 96 - (value - low) / apart * 92
+        return 50.0 if high == low else 96 - (value - low) / (high - low) * 92
 
     lines = []
     for at, curve in enumerate(plot.curves):
