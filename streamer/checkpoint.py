@@ -189,9 +189,8 @@ class Checkpoint:
             report = self.codec.encode_json({"type": "alert", **alert})
             yield OutRecord("alerts", alert["fingerprint"].encode(), self.codec.encode_json(alert))
             yield OutRecord("reports", alert["model"].encode(), report)
-        for pane in effects.panes:
-            report = self.codec.encode_json({"type": "pane", **pane})
-            yield OutRecord("reports", pane["model"].encode(), report)
+        for each in effects.reports:
+            yield OutRecord("reports", each["model"].encode(), self.codec.encode_json(each))
         for letter in effects.dead_letters:
             yield self._dead_letter(letter, pipeline)
 

@@ -65,7 +65,7 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Effects:
-    """What a commit publishes: alerts in order, dead letters, and panes of prediction time.
+    """What a commit publishes: alerts in order, dead letters, and what else is reported.
 
     ``order``: (kind, how many records) as they were taken, (-1, time in ms) for a tick.
     ``unreadable``: (kind, first offset, last offset, time in ms) of those among them.
@@ -73,7 +73,7 @@ class Effects:
 
     alerts: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    panes: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
     order: list[tuple[int, int]] = field(default_factory=list)
     unreadable: list[tuple[int, int, int, int]] = field(default_factory=list)
 
@@ -236,7 +236,7 @@ class Pipeline:
     def take_effects(self) -> Effects:
         """Hand over what has to be published with the next commit."""
         effects, self.effects = self.effects, Effects()
-        effects.panes = self.partition.take_panes()
+        effects.reports = self.partition.take_reports()
         return effects
 
 

@@ -181,26 +181,26 @@ class ModelMonitor:
         if pid in table.pending or pid in table.recent:
             version.duplicates += 1
             return None
+        if time > version.prediction_time:
+            if time >= version.periods.turn_at:
+                version.turn(time)
+            version.prediction_time = time
         self.last_prediction = now
         count = version.accepted = version.accepted + 1
-        if time > version.prediction_time:
-            version.prediction_time = time
-        if features is not None:
-            if version.profile is not None:
-                version.profile.take(features)
-            if not version.feature_watches:
-                features = None
-        version.made.append((version.prediction_time, score, latency, features, payload))
+        if features is not None and version.profile is not None:
+            version.profile.take(features)
+        watched = features if version.feature_watches else None
+        version.made.append((version.prediction_time, score, latency, watched, payload))
         told = None if count % version.every else version.evaluate_traffic(now)
         if now != table.now:
             table.begin(now)
-        split = 0 if self.segments is None else version.groups.take_prediction(get("segments"))
-        packed = split | table.base | time << table.time_shift | payload
+        packed = table.base | time << table.time_shift | payload
+        if self.segments is not None:
+            packed |= version.groups.take_prediction(get("segments"))
         if self.parked or self._many:
             label = self._known_label(pid, version)
             if label is not None:
-                joined = version.join(pid, packed, label[0], label[1], now)
-                return self.beside([*(told or []), *(joined or [])]) or None
+                return self.beside([*(told or []), *(version.join(pid, packed, *label, now) or [])]) or None
         table.pending[pid] = packed
         table.new.append(pid)
         return self.beside(told) if told and self._many else told

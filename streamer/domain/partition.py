@@ -16,7 +16,7 @@ from streamer.domain.join import Changes, last_of_each, packed_bytes
 from streamer.domain.model import ModelMonitor
 from streamer.domain.objectives import Objectives, Room
 from streamer.domain.payload import PAYLOAD_BITS
-from streamer.domain.version import VersionMonitor
+from streamer.domain.version import PERIODS, VersionMonitor
 
 Key = tuple[str | int, ...]
 Cells = dict[Key, Any]
@@ -152,14 +152,18 @@ class Partition:
             for version in model.every_version:
                 yield model, version
 
-    def take_panes(self) -> list[dict[str, Any]]:
-        """Hand over what has to be told of panes, as published: model by model, in order."""
-        taken = []
+    def take_reports(self) -> list[dict[str, Any]]:
+        """Hand over what has to be told of panes and periods, as published: version by version, in order."""
+        taken: list[dict[str, Any]] = []
         for model, version in self.versions():
+            of = {"model": model.spec.model, "version": version.version, "task": version.task}
             if version.panes is not None and version.panes.told:
-                of = {"model": model.spec.model, "version": version.version, "task": version.task}
-                taken += [of | each.document() for each in version.panes.told]
+                taken += [{"type": "pane"} | of | each.document() for each in version.panes.told]
                 version.panes.told = []
+            if version.periods.told:
+                of |= {"objectives_revision": self.objectives.revision}
+                taken += [{"type": "period"} | of | each for each in version.periods.told]
+                version.periods.told = []
         return taken
 
     def identity(self) -> dict[str, dict[str, int]]:
@@ -293,6 +297,8 @@ class Partition:
             return model.former is None and version.groups.reads(window)
         if kind == "order":
             return model.former is None and str(key[3]) in version.order_blocks
+        if kind == PERIODS:
+            return model.former is None and key[4] in version.periods.sizes
         if kind == "traffic":
             return window in version.traffic
         return window in version.windows and key[3] == version.window_key("labels", window)

@@ -152,6 +152,29 @@ class SegmentFigures:
                 if score == "auc_roc":
                     yield Row("model_segment_auc_roc_error", labels, estimate.error)
 
+    def lifetime(self) -> dict[str, Any]:
+        """By field, a copy of what all rows add up to."""
+        found = {}
+        for field in self.segments.fields:
+            tally = self.windows[self._name(LIFETIME.name, field)].tally
+            regression = isinstance(tally, KeyedMoments)
+            found[field] = KeyedMoments.restore(tally.snapshot()) if regression else tally.copy()
+        return found
+
+    def since(self, before: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows and scores of each segment that had any since its field had this tally."""
+        told = []
+        for at, field in enumerate(self.segments.fields):
+            tallies = self.tallies(at, LIFETIME.name)
+            for code in self.known(at):
+                part = _less(tallies[code], before.get(field), code, self.segments.codes)
+                rows = part.n if isinstance(part, Moments) else int(part.sum())
+                if rows:
+                    found = ((score, self.estimate(part, score)) for score in SCORES_BY_SEGMENT[self._task])
+                    figures = {score: each.value for score, each in found if each is not None}
+                    told.append({"segment": self.segments.label(at, code), "rows": rows, "figures": figures})
+        return told
+
     # -- state -----------------------------------------------------------------------
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Blocks]]:
@@ -181,6 +204,16 @@ class SegmentFigures:
 def fields_of(head: Mapping[str, Any] | None) -> tuple[str, ...]:
     """The fields that were declared when this head was made, None: it has none."""
     return () if head is None else tuple(head["predictions"])
+
+
+def _less(tally: Tally, before: Any, code: int, codes: int) -> Tally:
+    """What has come to a segment since its field had the tally ``before``, None: nothing had come."""
+    if before is None:
+        return tally
+    if isinstance(tally, Moments):
+        return tally.less(before.by.get(code, _NOTHING))
+    found: NDArray[np.int64] = tally - before.reshape(codes, -1)[code]
+    return found
 
 
 def _coarse(codes: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ chunks or at commits.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,10 @@ from streamer.domain.groups import Groups
 from streamer.domain.join import EXPIRED, JoinTable
 from streamer.domain.live_estimate import LiveEstimate
 from streamer.domain.moment_windows import build_moment_window
+from streamer.domain.moments import Moments
 from streamer.domain.objectives import (
     LABEL_SIGNALS,
+    LIFETIME,
     PREDICTION_SIGNALS,
     SCORES_OF_TASK,
     DriftSpec,
@@ -46,6 +48,7 @@ from streamer.domain.objectives import (
 )
 from streamer.domain.pane_log import PaneLog
 from streamer.domain.payload import PAYLOAD_BITS, Scored, class_rows, number_rows
+from streamer.domain.periods import Aside, Periods, Totals, sizes_of
 from streamer.domain.prediction_order import PredictionOrder, Row
 from streamer.domain.profile import Profile
 from streamer.domain.rules import (
@@ -70,6 +73,9 @@ ORDER_ROWS = "order/rows"
 
 ORDER_PANES = "order/panes"
 """Those of the panes that late labels may still change."""
+
+PERIODS = "periods"
+"""What had been counted when those began that are not over."""
 
 TRAFFIC_ROWS = 100
 MAX_VALUES_TOLD = 20
@@ -122,6 +128,7 @@ class VersionMonitor:
         "made",
         "order",
         "panes",
+        "periods",
         "prediction_time",
         "profile",
         "rows",
@@ -185,6 +192,7 @@ class VersionMonitor:
         self.order = PredictionOrder(spec.pane_ms, spec.matures_after_ms) if spec.waits else None
         self.panes = PaneLog(task, spec.pane_ms, spec.label_wait_ms) if self._ordered[0] else None
         self.data: dict[str, DataWatch] = data_watches(spec, version)
+        self.periods = Periods(sizes_of(spec), task)
         live = task == "binary" and spec.reference is not None and spec.reference.kind != "previous"
         self.estimate_live = LiveEstimate(spec.label_wait_ms) if live else None
         self._calibrate()
@@ -219,6 +227,8 @@ class VersionMonitor:
 
     def join(self, pid: str, packed: int, actual: Any, time: int, now: int) -> list[Transition] | None:
         """A label has met its prediction. ``packed``: what the join kept of it."""
+        if time >= self.periods.turn_at:
+            self.turn(time)
         table = self.table
         table.recent[pid] = actual
         table.done.append(pid)
@@ -343,6 +353,29 @@ class VersionMonitor:
         codes[known] = latency_bins(values[known])
         self.latency_sum_us += int((values[known] * 1000).round().astype(np.int64).sum())
         return codes
+
+    def turn(self, time: int) -> None:
+        """An event of this time (ms), not counted yet, is the first one of another period."""
+        self.flush()
+        self.periods.turn(time, self._totals(), self._aside())
+
+    def _totals(self) -> Totals:
+        labels = self.windows[LIFETIME.name].tally
+        return Totals(
+            (self.accepted, self.joined, self.expired["label_wait"], self.duplicates),
+            dict(self.detections),
+            replace(labels) if isinstance(labels, Moments) else labels.copy(),
+            self.traffic[LIFETIME.name].tally.copy(),
+            {} if self.groups.figures is None else self.groups.figures.lifetime(),
+        )
+
+    def _aside(self) -> Aside:
+        measured = self.data["data"].measured if "data" in self.data else ()
+        return Aside(
+            [(each.column, each.distance) for each in measured],
+            [rule.rule.rule for rule in self.rules if rule.incident.state is State.FIRING],
+            (lambda before: []) if self.groups.figures is None else self.groups.figures.since,
+        )
 
     # -- at evaluation points -----------------------------------------------------
 
@@ -706,6 +739,7 @@ class VersionMonitor:
             head["order"] = waiting | {"ordered": list(self._ordered)}
         if self.panes is not None:
             head["panes"], blocks[ORDER_PANES] = self.panes.snapshot()
+        blocks[PERIODS] = self.periods.snapshot()
         self._saved = self._mark()
         return head, blocks
 
@@ -803,6 +837,8 @@ class VersionMonitor:
             for signal in ("error", "score"):
                 if signal in self.drift_rules:
                     self.drift_rules[signal].incident.last_position = 0
+        if not task_changed:
+            self.periods.restore(blocks.get(PERIODS, {}), self._totals())
         if waited is not None:
             self._count_waited(*waited)
         if not orphans and not task_changed and waited is None and same_groups:

@@ -136,12 +136,13 @@ def interrupted(disk: Disk, steps: Sequence[Step], chance: random.Random, often:
 
 
 def by_version(reports: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What was told of panes: commits put versions together in another order, never what is told of one."""
+    """What was told of panes and periods: commits put versions together in another order, never what is
+    told of one.
+    """
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for report in reports:
-        if report.get("type", "pane") == "pane":
-            told = {**report, "type": "pane"}
-            found.setdefault((report["model"], report["version"]), []).append(told)
+        if report["type"] != "alert":
+            found.setdefault((report["model"], report["version"]), []).append(report)
     return found
 
 
@@ -178,6 +179,7 @@ def facts(pipeline: Pipeline) -> dict[str, Any]:
                 "pending": list(table.pending.items()),
                 "recent": list(table.recent.items()),
                 "runs": joined_runs(table.runs),
+                "periods": {size: version.periods.plain(size) for size in version.periods.sizes},
             }
     return plain(found)
 

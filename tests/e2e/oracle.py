@@ -150,7 +150,7 @@ class Oracle:
         reports = [orjson.loads(message.value()) for message in evidence.reports]
         told = [report["alert_id"] for report in reports if report["type"] == "alert"]
         assert told == [alert["alert_id"] for alert in alerts]
-        assert by_version(reports) == by_version(self.effects.panes)
+        assert by_version(reports) == by_version(self.effects.reports)
         assert [
             (dict(letter.headers())["reason"].decode(), letter.value()) for letter in evidence.dead_letters
         ] == [(letter.reason.value, _bytes(letter.record.value())) for letter in self.effects.dead_letters]
