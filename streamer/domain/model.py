@@ -16,6 +16,7 @@ from typing import Any
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import CLASS_BITS, NO_SCORE, SCORE_EDGES
 from streamer.domain.classes import Classes, canonical
+from streamer.domain.declaration import declared
 from streamer.domain.door import door_of
 from streamer.domain.events import (
     MAX_ID,
@@ -26,6 +27,7 @@ from streamer.domain.events import (
     read_id,
     read_name,
     read_timestamp,
+    rfc3339,
 )
 from streamer.domain.join import EXPIRED, TIME_MASK
 from streamer.domain.objectives import SCORES_OF_TASK, SILENCE, Limits, ModelSpec, Room, Task
@@ -63,6 +65,7 @@ class ModelMonitor:
         "_many",
         "_saved",
         "_waits",
+        "asked",
         "born",
         "classes",
         "former",
@@ -74,12 +77,14 @@ class ModelMonitor:
         "parked_new",
         "place",
         "recoding",
+        "reports",
         "room",
         "segments",
         "silence",
         "spec",
         "table",
         "task",
+        "told_of",
         "versions",
         "versus",
     )
@@ -100,6 +105,9 @@ class ModelMonitor:
         self.recoding: Recoding | None = None
         self._saved: tuple[Any, ...] = ()
         self._door = door_of(spec)
+        self.asked = ""  # the digest of what the file asks of it by name, and of what was told last
+        self.told_of = ""
+        self.reports: list[dict[str, Any]] = []  # that nobody has taken yet
         self.former: Task | None = None
         self._every: list[VersionMonitor] = []
         self._many = False
@@ -417,6 +425,11 @@ class ModelMonitor:
         was resolved since then belongs to that one, whenever a commit came between.
         """
         told: list[Transition] = []
+        if self.told_of != self.asked:
+            named = bool(self.asked)
+            self.told_of = self.asked
+            of = {"type": "objectives", "told_at": rfc3339(now), "named": named}
+            self.reports.append(of | declared(self.spec))
         spec, second = self.spec, now // 1000
         newest = max((v.last_prediction for v in self._every), default=0)
         clock = self._event_time(now) if self._waits else 0
@@ -501,6 +514,7 @@ class ModelMonitor:
             steps,
             len(self._every),
             self.versus.mark,
+            self.told_of,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -512,6 +526,7 @@ class ModelMonitor:
             "classes": self.classes.names if self.classes else [],
             "last_prediction": self.last_prediction,
             "labels": [counts.joined, counts.unmatched, counts.late, counts.duplicate, counts.conflicting],
+            "told_of": self.told_of,
             "silence": snapshot_rules(self.silence),
             "versions": [version.version for version in self._every],
             **({"versus": self.versus.snapshot()} if self.versus.pairs else {}),
@@ -528,6 +543,7 @@ class ModelMonitor:
         changed the fields of segments, ``recoding`` is what those that wait need.
         """
         self.born, self.last_prediction = state["born"], state["last_prediction"]
+        self.told_of = state.get("told_of", "")
         if self.spec.task is not None and state["task"] not in (None, self.spec.task):
             self.former = state["task"]
         elif state["task"] is not None:

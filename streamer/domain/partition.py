@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streamer.domain.alerts import Transition
+from streamer.domain.declaration import declared, digest_of
 from streamer.domain.events import FUTURE_MS, Reason, Refused, read_name
 from streamer.domain.join import Changes, last_of_each, packed_bytes
 from streamer.domain.model import ModelMonitor
@@ -51,6 +52,8 @@ class Partition:
     def _add(self, name: str) -> ModelMonitor:
         spec, limits = self.objectives.spec_for(name), self.objectives.limits
         model = ModelMonitor(spec, limits, self.now, len(self.models), self.room)
+        if name in self.objectives.models:
+            model.asked = digest_of(declared(spec))
         self.models[name] = model
         return model
 
@@ -153,17 +156,20 @@ class Partition:
                 yield model, version
 
     def take_reports(self) -> list[dict[str, Any]]:
-        """Hand over what has to be told of panes and periods, as published: version by version, in order."""
+        """Hand over what has to be told beside alerts, as published: model by model, in order."""
         taken: list[dict[str, Any]] = []
-        for model, version in self.versions():
-            of = {"model": model.spec.model, "version": version.version, "task": version.task}
-            if version.panes is not None and version.panes.told:
-                taken += [{"type": "pane"} | of | each.document() for each in version.panes.told]
-                version.panes.told = []
-            if version.periods.told:
-                of |= {"objectives_revision": self.objectives.revision}
-                taken += [{"type": "period"} | of | each for each in version.periods.told]
-                version.periods.told = []
+        revision = {"objectives_revision": self.objectives.revision}
+        for name, model in self.models.items():
+            taken += [{"model": name} | revision | each for each in model.reports]
+            model.reports = []
+            for version in model.every_version:
+                of = {"model": name, "version": version.version, "task": version.task}
+                if version.panes is not None and version.panes.told:
+                    taken += [{"type": "pane"} | of | each.document() for each in version.panes.told]
+                    version.panes.told = []
+                if version.periods.told:
+                    taken += [{"type": "period"} | of | revision | each for each in version.periods.told]
+                    version.periods.told = []
         return taken
 
     def identity(self) -> dict[str, dict[str, int]]:

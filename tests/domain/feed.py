@@ -141,7 +141,9 @@ def by_version(reports: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[
     """
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for report in reports:
-        if report["type"] != "alert":
+        if report["type"] == "objectives":
+            found.setdefault((report["model"], "(objectives)"), []).append(report)
+        elif report["type"] != "alert":
             found.setdefault((report["model"], report["version"]), []).append(report)
     return found
 

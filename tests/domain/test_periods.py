@@ -96,7 +96,7 @@ def played(task: str, days: float = 2.6, seed: int = 1) -> tuple[Log, pd.DataFra
 
 
 def told_of(pipeline: Pipeline, period: str) -> list[dict[str, Any]]:
-    return [each for each in pipeline.take_effects().reports if each["period"] == period]
+    return [each for each in pipeline.take_effects().reports if each.get("period") == period]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -144,7 +144,7 @@ def test_periods_add_up_to_the_lifetime(task: str) -> None:
     version.turn(START + 100 * DAY_MS)
     reports = pipeline.take_effects().reports
     for period in ("1h", "1d"):
-        told = [each for each in reports if each["period"] == period]
+        told = [each for each in reports if each.get("period") == period]
         assert sum(each["predictions"] for each in told) == version.accepted
         assert sum(each["labels"] for each in told) == sum(each["rows"] for each in told) == version.joined
         assert sum(each["expired"] for each in told) == version.expired["label_wait"] > 0
@@ -153,7 +153,7 @@ def test_periods_add_up_to_the_lifetime(task: str) -> None:
         for each in told:
             found.update(each["detections"])
         assert found == {f"{detector}/{signal}": n for (detector, signal), n in version.detections.items()}
-    hours = [each["start"] for each in reports if each["period"] == "1h"]
+    hours = [each["start"] for each in reports if each.get("period") == "1h"]
     assert hours == sorted(set(hours))
     assert len(hours) < 2.6 * 24  # by night nothing happened: nothing is told
 
@@ -163,7 +163,7 @@ def test_a_period_says_what_fires_and_what_is_far_from_its_reference_at_its_end(
     pipeline = build(Objectives(models={"m": SPEC}))
     feed(pipeline, log.steps)
     effects = pipeline.take_effects()
-    told = [each for each in effects.reports if each["period"] == "1h"]
+    told = [each for each in effects.reports if each.get("period") == "1h"]
     assert any(each["distances"].keys() >= {"feature:age", "prediction"} for each in told)
     for each in told:
         is_open: dict[str, bool] = {}
@@ -211,3 +211,40 @@ def test_periods_are_days_and_windows_of_time_from_a_minute_on() -> None:
     assert sizes_of(SPEC) == (HOUR_MS, DAY_MS)
     assert sizes_of(ModelSpec("m")) == (HOUR_MS, DAY_MS)
     assert sizes_of(replace(SPEC, windows=(WindowSpec("duration", DAY_MS),))) == (DAY_MS,)
+
+
+def objectives_told(pipeline: Pipeline) -> list[dict[str, Any]]:
+    return [each for each in pipeline.take_effects().reports if each["type"] == "objectives"]
+
+
+def test_what_is_asked_of_a_model_is_told_when_it_begins_and_when_it_changes() -> None:
+    schema = json.loads((files("streamer") / "schemas" / "declaration.schema.json").read_bytes())
+    wanted = Objectives(revision=4, models={"m": SPEC})
+    disk, log = Disk(wanted), Log()
+    log.predict(1, 1)
+    log.predict(1, 1, model="nobody named it")
+    pipeline = build(wanted)
+    feed(pipeline, log.steps)
+    [told] = pipeline.effects.reports or pipeline.partition.take_reports()
+    jsonschema.validate(told, schema)
+    assert (told["model"], told["objectives_revision"], told["named"]) == ("m", 4, True)
+    assert told["told_at"] == rfc3339(log.at // 1000 * 1000)
+    assert [(each["rule"], each["min"]) for each in told["objectives"]] == [("accuracy", 0.7)]
+    assert told["drift"][0]["detectors"] == [{"kind": "adwin", "delta": 0.3}]
+    assert told["reference"] == "first 300"
+    disk.commit(pipeline)
+    again = disk.restore()
+    again.tick(log.at + 5000)
+    assert objectives_told(again) == []
+    limit = replace(SPEC.thresholds[0], minimum=0.75)
+    disk.objectives = Objectives(revision=5, models={"m": replace(SPEC, thresholds=(limit,))})
+    changed = disk.restore()
+    changed.tick(log.at + 9000)
+    [told] = objectives_told(changed)
+    assert (told["objectives"][0]["min"], told["objectives_revision"]) == (0.75, 5)
+    disk.objectives = Objectives(revision=6)
+    unnamed = disk.restore()
+    unnamed.tick(log.at + 9000)
+    [told] = objectives_told(unnamed)
+    jsonschema.validate(told, schema)
+    assert told["named"] is False
