@@ -32,6 +32,7 @@ from streamer.cli.reference import (
     reference_take,
 )
 from streamer.cli.relay import alerts_test, relay
+from streamer.cli.report import report
 from streamer.cli.state import state_export, state_import, state_reset, state_show
 from streamer.cli.topics import topics_acls, topics_create, topics_describe
 from streamer.cli.traffic import replay
@@ -100,7 +101,7 @@ app.add_typer(state_app, name="state")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(reference_app, name="reference")
 app.add_typer(alerts_app, name="alerts")
-for command in (worker, check, backtest, calibrate, replay, relay, status, explain, versions, demo):
+for command in (worker, check, backtest, calibrate, replay, relay, status, explain, versions, report, demo):
     app.command()(command)
 
 

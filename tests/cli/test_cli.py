@@ -30,7 +30,7 @@ COMMANDS = ["broker", "topics", "topics create", "topics describe", "topics acls
             "state", "state show", "state reset", "state export",
             "state import", "relay", "alerts test", "reference",
             "reference build", "reference take", "reference show", "reference compare",
-            "reference estimate", "versions", "backtest", "calibrate"]  # fmt: skip
+            "reference estimate", "versions", "backtest", "calibrate", "report"]  # fmt: skip
 
 
 def streamer(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
