@@ -25,7 +25,7 @@ CURES = {
     "silence": "No predictions or no labels arrive: look at the service that writes them, and at its rights.",
 }
 _LABELLED = ("model", "version", "segment", "rule", "kind", "severity", "fingerprint")
-_TOLD = ("value", "threshold", "window", "detector", "incident", "alert_id")
+_TOLD = ("value", "threshold", "window", "detector", "incident", "change", "alert_id")
 
 
 class NoAlert(ValueError):

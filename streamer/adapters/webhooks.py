@@ -17,9 +17,9 @@ from streamer.adapters.logs import one_line
 Body = Callable[[Alert], bytes]
 SIGNS = {"firing": ":red_circle:", "updated": ":large_orange_circle:", "resolved": ":large_green_circle:"}
 FIELDS = (
-    "alert_id", "fingerprint", "incident", "status", "reason", "kind", "model", "version", "segment", "rule",
-    "severity", "summary", "signal", "direction", "detector", "value", "threshold", "window", "started_at",
-    "updated_at", "resolved_at", "runbook",
+    "alert_id", "fingerprint", "incident", "change", "status", "reason", "kind", "model", "version",
+    "segment", "rule", "severity", "summary", "signal", "direction", "detector", "value", "threshold",
+    "window", "started_at", "updated_at", "resolved_at", "runbook",
 )  # fmt: skip
 _SAFE_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
 

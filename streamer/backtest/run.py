@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one objectives file would have told. ``pages``: incidents by severity."""
+    """What one objectives file would have told."""
 
     name: str
     objectives: Objectives
@@ -47,7 +47,13 @@ class Outcome:
 
     @property
     def pages(self) -> Counter[str]:
-        return Counter(str(each.alert["severity"]) for each in self.told if each.alert["status"] == "firing")
+        """How often somebody is called, by severity: once for each change, however many rules find it."""
+        called = {
+            (str(each.alert["change"]), str(each.alert["severity"]))
+            for each in self.told
+            if each.alert["status"] == "firing"
+        }
+        return Counter(severity for _, severity in called)
 
     def incidents(self) -> list[tuple[Told, Told | None]]:
         """Each incident: how it opened, and how it was resolved, if it was."""

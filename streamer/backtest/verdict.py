@@ -1,8 +1,9 @@
 """Alarms held against the changes that are known: found after how long, missed, false.
 
 A known change is found by the first thing that people are told within so many predictions after it: an
-incident that opens, or news of an open one. An incident that opens at any other time is false. Where
-nobody says what has changed, there is no verdict, only what people would have been told.
+incident that opens, or news of an open one. An incident that opens at any other time is false. Incidents
+that are about one change (``change`` of an alert) count once: at the first of them. Where nobody says what
+has changed, there is no verdict, only what people would have been told.
 """
 
 from __future__ import annotations
@@ -77,7 +78,13 @@ def judge(told: Sequence[Told], changes: Sequence[int], within: int) -> Verdict:
         within: so many predictions later it counts as found; never beyond the next change.
     """
     news = [each for each in told if each.alert["status"] != "resolved"]
-    steps = [(each.row, each.alert["status"] == "firing", str(each.alert["rule"])) for each in news]
+    seen: set[str] = set()
+    steps = []
+    for each in news:
+        change = str(each.alert["change"])
+        opens = each.alert["status"] == "firing" and change not in seen
+        seen.add(change)
+        steps.append((each.row, opens, str(each.alert["rule"])))
     return _judge(steps, changes, within)
 
 

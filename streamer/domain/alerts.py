@@ -79,6 +79,7 @@ class Transition:
     detector: str | None = None
     direction: str | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+    change: str = ""
 
     def document(self, source: Mapping[str, Any], revision: int) -> dict[str, Any]:
         """The alert as published. ``source``: topic, partition and offset of the record behind it."""
@@ -87,6 +88,7 @@ class Transition:
             "alert_id": digest(rule.fingerprint, self.number, *source.values()),
             "fingerprint": rule.fingerprint,
             "incident": self.incident,
+            "change": self.change,
             "status": self.status,
             "reason": self.reason,
             "kind": rule.kind,
@@ -128,6 +130,8 @@ class Incident:
     detected: int = 0
     last_position: int = 0
     since: int | None = None  # event time in ms from which it seems to hold what is, or may become, an alert
+    onset: int = 0  # the same of what fires, whatever dates it
+    change: str = ""  # what it has in common with incidents of the same time
 
     def begin_pending(self, rows: int, now: int) -> None:
         self.state, self.since_rows, self.since_time = State.PENDING, rows, now
@@ -140,7 +144,7 @@ class Incident:
         """Open an incident."""
         self.state, self.started_at, self.told = State.FIRING, now, value
         self.incidents += 1
-        self.identity = digest(rule.fingerprint, "incident", self.incidents, now)
+        self.identity = self.change = digest(rule.fingerprint, "incident", self.incidents, now)
         return self._step(rule, "firing", now, value, summary)
 
     def update(self, rule: Rule, now: int, value: float | None, summary: str) -> Transition:
@@ -183,6 +187,7 @@ class Incident:
             self.started_at,
             now,
             evidence=evidence,
+            change=self.change or self.identity,
         )
 
     def snapshot(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import CLASS_BITS, NO_SCORE, SCORE_EDGES
+from streamer.domain.changes import join_change
 from streamer.domain.classes import Classes, canonical
 from streamer.domain.declaration import declared
 from streamer.domain.door import door_of
@@ -355,6 +356,19 @@ class ModelMonitor:
                 self._compare(each)
         return told
 
+    def grouped(self, told: list[Transition]) -> list[Transition]:
+        """Alerts that fire get the change that they belong to."""
+        for step in told:
+            if step.status == "firing":
+                rules = [*self.silence, *(rule for version in self._every for rule in version.rules)]
+                mine = next((each.incident for each in rules if each.rule is step.rule), None)
+                if mine is not None:
+                    version = self.versions.get(step.rule.version)
+                    now = self._newest if version is None else version.prediction_time
+                    near_ms = max((each.near_ms for each in self._every), default=0)
+                    join_change(step, mine, [each.incident for each in rules], now, near_ms)
+        return told
+
     def _compare(self, told: Transition) -> None:
         rule, found = told.rule, []
         drift = self.versions[rule.version].drift_rules.get("error") if rule.signal == "error" else None
@@ -451,9 +465,14 @@ class ModelMonitor:
             told += self._judge_silence(rule, now)
         return told
 
+    @property
+    def _newest(self) -> int:
+        """Event time of the newest prediction, in ms."""
+        return max((v.prediction_time for v in self._every), default=0)
+
     def _event_time(self, now: int) -> int:
         """That of the newest prediction (ms), moved on by the record time that has passed since."""
-        return max((v.prediction_time for v in self._every), default=0) + now - self.last_prediction
+        return self._newest + now - self.last_prediction
 
     def _expire(
         self, version: VersionMonitor, gone: list[tuple[str, int]], reason: str, now: int

@@ -70,7 +70,7 @@ class Partition:
         except Refused as refused:
             return refused.reason
         if told:
-            self.told += told
+            self.told += model.grouped(told)
         return None
 
     def label(self, event: dict[str, Any]) -> Reason | None:
@@ -84,7 +84,7 @@ class Partition:
         except Refused as refused:
             return refused.reason
         if told:
-            self.told += told
+            self.told += model.grouped(told)
         return None
 
     def _model(self, event: dict[str, Any]) -> ModelMonitor:
@@ -114,7 +114,7 @@ class Partition:
         for model in self.models.values():
             if not model.born:
                 model.born = now
-            self.told += model.tick(now, before)
+            self.told += model.grouped(model.tick(now, before))
             parked += len(model.parked)
             for version in model.every_version:
                 pending += len(version.table.pending) + version.waiting
@@ -134,7 +134,7 @@ class Partition:
             if version.waiting > len(version.table.pending):
                 waiting = version.waiting
                 model = owners[everyone.index(version)]
-                self.told += model.beside(version.close_oldest(self.now))
+                self.told += model.grouped(model.beside(version.close_oldest(self.now)))
                 pending -= waiting - version.waiting
                 continue
             gone = version.table.take_oldest(pending)

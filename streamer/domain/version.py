@@ -24,6 +24,7 @@ from streamer.domain.bins import (
     MULTICLASS_CODES,
     latency_bins,
 )
+from streamer.domain.changes import NEAR
 from streamer.domain.classes import Classes
 from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
@@ -461,6 +462,16 @@ class VersionMonitor:
         """
         self.last_settled, self._judged_settled = now, self.settled
         return self._judge_all("settled", self.settled, now, now)
+
+    @property
+    def near_ms(self) -> float:
+        """How far apart dates of one change may be: as long as some windows of rows last, in event time."""
+        self.flush()
+        sizes = [self.every, *(w.spec.size for w in self.windows.values() if w.spec.kind == "last")]
+        if self.data:
+            sizes.append(self.spec.data_drift.rows)
+        lifetime = self.traffic[LIFETIME.name]
+        return NEAR * max(sizes) * lifetime.span_ms() / max(1, lifetime.rows - 1)
 
     def _judge_drift(self, signal: str, watch: SignalWatch, now: int) -> list[Transition]:
         """Tell of the alarms since the last evaluation, or end an incident after the quiet stretch."""

@@ -309,9 +309,9 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 """The evidence that is shown in a place of its own, and whether it is of the contract's type."""
 
 _FIELDS = {
-    "alert_id", "fingerprint", "incident", "status", "reason", "kind", "model", "version", "segment", "rule",
-    "severity", "summary", "signal", "direction", "detector", "value", "threshold", "window", "started_at",
-    "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
+    "alert_id", "fingerprint", "incident", "change", "status", "reason", "kind", "model", "version",
+    "segment", "rule", "severity", "summary", "signal", "direction", "detector", "value", "threshold",
+    "window", "started_at", "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
 }  # fmt: skip
 _ENVELOPE = {"type"}
 """What the topic ``reports`` adds to an alert."""

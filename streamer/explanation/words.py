@@ -217,7 +217,17 @@ def _scale(alert: Alert, given: Mapping[str, Any]) -> Scale | None:
 
 
 def _identity(alert: Alert) -> Iterable[tuple[str, str]]:
-    for key in ("alert_id", "incident", "fingerprint", "kind", "segment", "window", "updated_at", "reason"):
+    for key in (
+        "alert_id",
+        "incident",
+        "change",
+        "fingerprint",
+        "kind",
+        "segment",
+        "window",
+        "updated_at",
+        "reason",
+    ):
         if alert.get(key) not in (None, ""):
             yield key.replace("_", " "), name_of(alert[key])
     source = alert.get("source")

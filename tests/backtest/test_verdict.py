@@ -9,8 +9,19 @@ from streamer.backtest.drive import Told
 from streamer.backtest.verdict import Found, always, judge, never
 
 
-def told(row: int, status: str = "firing", rule: str = "drift.error") -> Told:
-    return Told(row, {"status": status, "rule": rule})
+def told(row: int, status: str = "firing", rule: str = "drift.error", change: str = "") -> Told:
+    return Told(row, {"status": status, "rule": rule, "change": change or f"{row}"})
+
+
+def test_incidents_of_one_change_count_once() -> None:
+    steps = [
+        told(1030, change="a"),
+        told(1040, rule="accuracy", change="a"),
+        told(1900, rule="x", change="a"),
+    ]
+    verdict = judge(steps, [1000], 100)
+    assert (verdict.incidents, verdict.false, verdict.changes[0].incidents) == (1, 0, 1)
+    assert judge([told(900, change="b"), told(1010, change="b")], [1000], 100).false == 1
 
 
 def test_a_change_is_found_by_the_first_that_people_are_told_after_it() -> None:
@@ -63,7 +74,9 @@ def test_every_incident_is_false_or_belongs_to_one_change(
     steps: list[tuple[int, str]], changes: list[int], within: int
 ) -> None:
     steps.sort()
-    verdict = judge([told(row, status) for row, status in steps], sorted(changes), within)
+    verdict = judge(
+        [told(row, status, change=f"{at}") for at, (row, status) in enumerate(steps)], sorted(changes), within
+    )
     opened = sum(status == "firing" for _, status in steps)
     assert verdict.false + sum(each.incidents for each in verdict.changes) == verdict.incidents == opened
     assert verdict.found + verdict.missed == len(changes)
