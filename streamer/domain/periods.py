@@ -86,10 +86,10 @@ class Aside:
 
 @dataclass(slots=True)
 class _Open:
-    """A period that is not over. ``whole``: everything in it was counted."""
+    """A period that is not over. ``base``: plain, which is small. ``whole``: nothing of it was missed."""
 
     number: int
-    base: Totals
+    base: Mapping[str, Any]
     whole: bool
 
 
@@ -116,20 +116,21 @@ class Periods:
 
     def turn(self, time: int, totals: Totals, aside: Aside) -> None:
         """An event of this time comes, from ``turn_at`` on. ``totals``: without it."""
+        base = totals.plain()  # one for all that begin now
         for size in self.sizes:
             number, was = time // size, self._open.get(size)
             if was is not None and was.number >= number:
                 continue
-            if was is not None and totals.counts != was.base.counts:
+            if was is not None and base["counts"] != was.base["counts"]:
                 self.told.append(self._report(size, was, totals, aside))
             # What the file has asked for only now begins in the middle of one.
             whole = was is not None or not totals.counts[0]
-            self._open[size] = _Open(number, totals, whole)
+            self._open[size] = _Open(number, base, whole)
             self._changed.add(size)
         self.turn_at = min((each.number + 1) * size for size, each in self._open.items())
 
     def _report(self, size: int, period: _Open, totals: Totals, aside: Aside) -> dict[str, Any]:
-        base = period.base
+        base = Totals.of_plain(period.base, totals)
         predictions, joined, expired, repeats = (
             now - then for now, then in zip(totals.counts, base.counts, strict=True)
         )
@@ -169,13 +170,13 @@ class Periods:
     def plain(self, size: int) -> Any:
         """One that is not over, as the state holds it; None where there is none of this length."""
         found = self._open.get(size)
-        return None if found is None else [found.number, found.whole, found.base.plain()]
+        return None if found is None else [found.number, found.whole, found.base]
 
-    def restore(self, blocks: Mapping[int, Any], totals: Totals) -> None:
+    def restore(self, blocks: Mapping[int, Any]) -> None:
         """Become what was snapshot, as far as periods of such a length are still asked for."""
         for size, (number, whole, base) in blocks.items():
             if size in self.sizes:
-                self._open[size] = _Open(number, Totals.of_plain(base, totals), whole)
+                self._open[size] = _Open(number, base, whole)
         if set(self._open) == set(self.sizes):
             self.turn_at = min((each.number + 1) * size for size, each in self._open.items())
 

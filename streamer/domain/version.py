@@ -849,7 +849,7 @@ class VersionMonitor:
                 if signal in self.drift_rules:
                     self.drift_rules[signal].incident.last_position = 0
         if not task_changed:
-            self.periods.restore(blocks.get(PERIODS, {}), self._totals())
+            self.periods.restore(blocks.get(PERIODS, {}))
         if waited is not None:
             self._count_waited(*waited)
         if not orphans and not task_changed and waited is None and same_groups:

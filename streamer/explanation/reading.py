@@ -311,7 +311,8 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 _FIELDS = {
     "alert_id", "fingerprint", "incident", "change", "status", "reason", "kind", "model", "version",
     "segment", "rule", "severity", "summary", "signal", "direction", "detector", "value", "threshold",
-    "window", "started_at", "updated_at", "resolved_at", "evidence", "source", "objectives_revision", "runbook",
+    "window", "started_at", "updated_at", "resolved_at", "evidence", "source", "objectives_revision",
+    "runbook",
 }  # fmt: skip
 _ENVELOPE = {"type"}
 """What the topic ``reports`` adds to an alert."""
