@@ -8,7 +8,7 @@ import io
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -156,7 +156,7 @@ def scalar(value: Any) -> Any:
         ValueError: a list or a struct.
     """
     if isinstance(value, str):
-        return _number_or_text(value)
+        return number_or_text(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Decimal):
@@ -177,7 +177,17 @@ def scalar(value: Any) -> Any:
     raise ValueError(f"is a {type(value).__name__}, not a number, a text or a boolean")
 
 
-def _number_or_text(value: str) -> Any:
+def number_or_text(value: str) -> Any:
+    """A cell of a CSV file, as of ``scalar``."""
+    # Most cells are digits, or digits with a point: they are told apart first.
+    if value.isdecimal() and len(value) < 18:
+        return int(value)
+    if "." in value and "_" not in value:
+        try:
+            number = float(value)
+        except ValueError:
+            return value if value.strip() else None
+        return number if math.isfinite(number) else None
     text = value.strip()
     if not text:
         return None
@@ -197,6 +207,11 @@ def _decoded(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.hex()
+
+
+def reader_of(path: Path) -> Callable[[Any], Any]:
+    """What reads a cell of this file: ``scalar``, or the part of it that text needs."""
+    return scalar if _is_parquet(path) else number_or_text
 
 
 def cell(row: Row, column: str, path: Path, number: int) -> Any:

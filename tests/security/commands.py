@@ -29,6 +29,7 @@ TABLE: dict[str, tuple[Role, list[str]]] = {
     "state show": (Role.VIEWER, []),
     "reference take": (Role.VIEWER, ["NEW", "--model", MODEL]),
     "versions": (Role.VIEWER, [MODEL]),
+    "report": (Role.VIEWER, ["--model", MODEL]),
     "state export": (Role.VIEWER, ["NEW"]),
     "state reset": (Role.OPERATOR, ["--model", MODEL, "--yes"]),
     "state import": (Role.OPERATOR, ["NEW", "--replace", "--yes"]),
