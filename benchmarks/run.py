@@ -37,11 +37,13 @@ from streamer.adapters.event_sink import EventSink
 from streamer.adapters.kafka import admin_of, reader_config
 from streamer.adapters.scrape import Scrape, fetch
 from streamer.adapters.topics import Topics, create
+from streamer.backtest.run import Asked, backtest
 from streamer.checkpoint import MANIFEST_KEY
 from streamer.domain.objectives import ModelSpec, Objectives, ReferenceSpec, WindowSpec
 from streamer.domain.partition import Partition
 from streamer.local import LocalKafka, free_ports
 from streamer.pipeline import LABELS, PREDICTIONS, Pipeline
+from streamer.replay import Plan
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 PARTITIONS = 4
@@ -51,6 +53,7 @@ TARGETS = {"floor": {1: 0.18, 64: 0.18, 1000: 0.12}, "stock": {1: 10.0, 64: 10.0
 PENDING = 1_000_000
 WARM_UP = 300_000
 REFERENCE_PAIRS = 120_000
+BACKTEST_PAIRS = 300_000
 REFERRED_PAIRS, REFERRED_MODELS = 400_000, 8
 REFERENCE = ReferenceSpec("first", 10_000)
 FEATURES = (10, 100)
@@ -262,6 +265,32 @@ def reference_ratio(features: int) -> float:
     return times[False] / times[True]
 
 
+def backtest_speed(folder: Path) -> float:
+    """Events a second of a backtest: the log of one model as a CSV file, read, watched, and drawn."""
+    log = folder / "log.csv"
+    truth: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    for kind, _, value in events(BACKTEST_PAIRS, 1):
+        event = orjson.loads(value)
+        if kind == PREDICTIONS:
+            rows.append(event)
+        else:
+            truth[event["prediction_id"]] = event["label"]
+    plain = ("prediction_id", "timestamp", "prediction", "score", "latency_ms", "version")
+    with log.open("w") as file:
+        file.write(",".join([*plain, *rows[0]["features"], "label"]) + "\n")
+        for row in rows:
+            cells = [*(row[name] for name in plain), *row["features"].values(), truth[row["prediction_id"]]]
+            file.write(",".join(map(str, cells)) + "\n")
+    del rows, truth
+    with _on_core(OUR_CORE):
+        gc.collect()
+        began = time.perf_counter()
+        backtest(Asked(Plan("model-0", log, delay_ms=1000), (("objectives.yml", OBJECTIVES),)))
+        seconds = time.perf_counter() - began
+    return 2 * BACKTEST_PAIRS / seconds
+
+
 def _referred(objectives: Objectives) -> Objectives:
     return replace(objectives, default=replace(objectives.default, reference=REFERENCE))
 
@@ -448,6 +477,8 @@ def main() -> int:
             delays = alert_delays(bench)
             out.print("a million pending predictions", style="dim")
             each, restore = pending(bench)
+        out.print("a backtest", style="dim")
+        tested = backtest_speed(Path(scratch))
     out.print("windows", style="dim")
     found = {
         "floor_ratio": {str(m): round(r["ours"] / r["floor"], 3) for m, r in rates.items()},
@@ -455,6 +486,7 @@ def main() -> int:
         "window_ratio": round(window_ratio(), 3),
         "reference_ratio": round(referred, 3),
         "reference_core_ratio": {str(each): round(reference_ratio(each), 3) for each in FEATURES},
+        "backtest_ratio": round(tested / rates[1]["ours"], 3),
         "alert_p50_ms": round(statistics.median(delays), 1),
         "alert_p99_ms": round(delays[min(len(delays) - 1, int(len(delays) * 0.99))], 1),
         "alerts": len(delays),
@@ -496,6 +528,7 @@ def _report(found: dict[str, Any]) -> None:
         row(f"times stock Faust, {models} models", value, TARGETS["stock"][int(models)], True)
     row("windows of 100,000 over 100", found["window_ratio"], 1.2, False)
     row("with a reference of 10 features, of without", found["reference_ratio"], 0.85, True)
+    row("a backtest, of a worker of one model", found["backtest_ratio"], 1.0, True)
     row("alert p99, ms", found["alert_p99_ms"], 250, False)
     row("bytes per pending prediction", found["bytes_per_pending"], 200, False)
     row("restore of a million pending, s", found["restore_seconds"], 10, False)
