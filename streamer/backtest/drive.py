@@ -53,7 +53,7 @@ class Record:
 class Drive:
     """One objectives file at work on a log; where ``replay`` sends events.
 
-    ``told``: every alert, in order. ``rows``: predictions so far. ``clock``: the newest event time in ms.
+    ``told``: every alert, in order. ``clock``: the newest event time in ms.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Drive:
         self.partition = Partition(objectives, lambda model: True)
         self.pipeline = Pipeline(self.partition, partition, topics, _as_it_is)
         self.told: list[Told] = []
-        self.rows = self.clock = 0
+        self.clock = 0
         self._offsets = [0, 0]
         self._kind = PREDICTIONS
         self._waiting: list[Record] = []
@@ -70,22 +70,29 @@ class Drive:
     # -- events ----------------------------------------------------------------------------------
 
     def prediction(self, event: Mapping[str, Any]) -> None:
-        self._let_pass(event["timestamp"])
-        self.take(PREDICTIONS, event, max(self.clock, event["timestamp"]))
+        self._pass_to(event["timestamp"])
+        self.take(PREDICTIONS, event, self.clock)
 
     def label(self, event: Mapping[str, Any]) -> None:
-        self._let_pass(event["timestamp"])
-        self.take(LABELS, event, max(self.clock, event["timestamp"]))
+        self._pass_to(event["timestamp"])
+        self.take(LABELS, event, self.clock)
 
     def take(self, kind: int, event: Mapping[str, Any], at: int) -> None:
         """The next record, as it is. ``at``: its record time in ms."""
-        if kind != self._kind or len(self._waiting) >= MOST_TOGETHER:
+        waiting = self._waiting
+        if kind != self._kind or len(waiting) >= MOST_TOGETHER:
             self.feed()
-            self._kind = kind
-        self.clock = max(self.clock, at)
-        self._waiting.append(Record(at, self._offsets[kind], event))
-        self._offsets[kind] += 1
-        self.rows += kind == PREDICTIONS
+            self._kind, waiting = kind, self._waiting
+        if at > self.clock:
+            self.clock = at
+        offset = self._offsets[kind]
+        waiting.append(Record(at, offset, event))
+        self._offsets[kind] = offset + 1
+
+    @property
+    def rows(self) -> int:
+        """Predictions so far."""
+        return self._offsets[PREDICTIONS]
 
     def tick(self, now: int) -> None:
         """Nothing has come until now (ms)."""
@@ -108,17 +115,20 @@ class Drive:
 
     # -- time ------------------------------------------------------------------------------------
 
-    def _let_pass(self, until: int) -> None:
-        """Stop the clock on the way where something is due."""
-        if not self.clock or until - self.clock < 2 * SECOND:
+    def _pass_to(self, time: int) -> None:
+        """Move the clock to a time; stop on the way where something is due."""
+        if time <= self.clock:
             return
-        self.feed()
-        for moment in sorted({at for at in self._due() if self.clock < at < until}):
-            self.pipeline.tick(moment)
-            self._collect()
+        if time - self.clock >= 2 * SECOND and self.clock:
+            self.feed()
+            for moment in sorted({at for at in self._due() if self.clock < at < time}):
+                self.pipeline.tick(moment)
+                self._collect()
+        self.clock = time
 
     def _due(self) -> Iterator[int]:
-        """When something may have to be told although nothing comes, in ms."""
+        """When something may have to be told although nothing comes, in ms: a second later for a start."""
+        yield (self.clock // SECOND + 1) * SECOND
         for model in self.partition.models.values():
             last = max(model.last_prediction, model.born)
             for silence in model.silence:

@@ -89,7 +89,7 @@ def test_a_model_that_stops_for_a_while_is_told_to_be_silent_when_it_is() -> Non
     began = START_MS // 1000 * 1000
     assert steps == [
         (2, "firing", rfc3339(began + 6 * MINUTE + 1000)),
-        (3, "resolved", rfc3339(began + 20 * MINUTE)),
+        (3, "resolved", rfc3339(began + 20 * MINUTE + 1000)),
     ]
 
 
