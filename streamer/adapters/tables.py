@@ -28,6 +28,7 @@ JSON_INTEGERS = range(-(2**63), 2**64)
 PARQUET_BATCH = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+_BLANK = ("\n", "\r\n", "\r")
 
 
 class TableError(StreamerError):
@@ -65,6 +66,14 @@ def count_rows(path: Path) -> int:
     if _is_parquet(path):
         with _parquet(path) as file:
             return int(file.metadata.num_rows)
+    with _text(path) as file:
+        lines = 0
+        for line in file:
+            if '"' in line or "\r" in line[:-2]:  # a line may be a part of a row, or more than one
+                break
+            lines += line not in _BLANK
+        else:
+            return max(0, lines - 1)
     with _text(path) as file:
         return max(0, sum(1 for cells in csv.reader(file) if cells) - 1)
 
