@@ -114,5 +114,5 @@ def block_length(values: NDArray[np.float64]) -> int:
     slope = 2 * (weights * lags * covariances[lags]).sum()
     if spread <= 0:
         return 1
-    length = (2 * slope**2 / (4 / 3 * spread**2)) ** (1 / 3) * n ** (1 / 3)
+    length: float = (2 * slope**2 / (4 / 3 * spread**2)) ** (1 / 3) * n ** (1 / 3)
     return max(1, min(math.ceil(length), math.ceil(min(3 * math.sqrt(n), n / 3))))

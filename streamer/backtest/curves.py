@@ -15,6 +15,8 @@ POINTS = 400
 MOST_COLUMNS = 8
 _SCORES = {f"model_{score}": score for scores in SCORES_OF_TASK.values() for score in scores}
 _ESTIMATED = "estimated"
+Key = tuple[str, str, str, str]
+"""Model, version, signal, and what tells a curve from its neighbours."""
 
 
 @dataclass(slots=True)
@@ -35,7 +37,7 @@ class Curves:
     def __init__(self) -> None:
         self.step = 1
         self.moments: list[tuple[int, int]] = []
-        self._taken: list[dict[tuple[str, str, str, str], float]] = []
+        self._taken: list[dict[Key, float]] = []
         self._before: PartitionReadings | None = None
 
     def expect(self, total: int) -> None:
@@ -48,7 +50,7 @@ class Curves:
     def take(self, rows: int, clock: int, partition: Partition) -> None:
         """Read what there is. ``rows``: predictions so far."""
         self._before = read_partition(partition, self._before)
-        found = {}
+        found: dict[Key, float] = {}
         for (_, version), part in self._before.parts.items():
             if version is not None:
                 found.update(entry for sample in part.samples for entry in _figures(sample))
@@ -57,7 +59,7 @@ class Curves:
 
     def curves(self) -> list[Curve]:
         """Every figure that ever was, in the order in which they came."""
-        found: dict[tuple[str, str, str, str], Curve] = {}
+        found: dict[Key, Curve] = {}
         for (row, _), taken in zip(self.moments, self._taken, strict=True):
             for key, value in taken.items():
                 curve = found.get(key)
@@ -68,22 +70,22 @@ class Curves:
         return _without_calm_columns([*found.values()])
 
 
-def _figures(sample: Sample) -> Iterator[tuple[tuple[str, str, str, str], float]]:
+def _figures(sample: Sample) -> Iterator[tuple[Key, float]]:
     """Our name of a figure that is drawn, and its value."""
     name, labels, value = sample.name, sample.labels, sample.value
-    who = labels[:2]
+    model, version = labels[:2]
     if name in _SCORES:
-        yield (*who, _SCORES[name], labels[2]), value
+        yield (model, version, _SCORES[name], labels[2]), value
     elif name == "model_latency_percentile_seconds":
-        yield (*who, f"latency_{labels[3]}", labels[2]), value * 1000
+        yield (model, version, f"latency_{labels[3]}", labels[2]), value * 1000
     elif name == "model_throughput_predictions_per_second":
-        yield (*who, "throughput", labels[2]), value
+        yield (model, version, "throughput", labels[2]), value
     elif name == "model_label_coverage_ratio":
-        yield (*who, "label_coverage", ""), value
+        yield (model, version, "label_coverage", ""), value
     elif name == "model_data_distance":
-        yield (*who, "data", labels[2]), value
+        yield (model, version, "data", labels[2]), value
     elif name == "model_estimated_score":
-        yield (*who, labels[2], _ESTIMATED), value
+        yield (model, version, labels[2], _ESTIMATED), value
 
 
 def _without_calm_columns(curves: list[Curve]) -> list[Curve]:
@@ -92,7 +94,7 @@ def _without_calm_columns(curves: list[Curve]) -> list[Curve]:
     for curve in curves:
         if curve.signal == "data":
             farthest.setdefault((curve.model, curve.version), []).append(curve)
-    calm = set()
+    calm: set[int] = set()
     for columns in farthest.values():
         columns.sort(key=lambda each: (-max(each.values), each.name))
         calm.update(map(id, columns[MOST_COLUMNS:]))

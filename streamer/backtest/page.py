@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from xml.etree.ElementTree import Element
 
+from streamer.backtest.curves import Curve
 from streamer.backtest.plots import Plot, Span, strip, trace
 from streamer.backtest.run import Outcome, Report
 from streamer.backtest.words import (
@@ -120,7 +121,7 @@ def _figures(report: Report, outcome: Outcome) -> Iterator[Element]:
 
 
 def _plots(outcome: Outcome) -> Iterator[Plot]:
-    grouped: dict[tuple[str, str], list] = {}
+    grouped: dict[tuple[str, str], list[Curve]] = {}
     for curve in outcome.curves:
         grouped.setdefault((curve.version, curve.signal), []).append(curve)
     for (version, signal), curves in grouped.items():
