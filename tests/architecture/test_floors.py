@@ -16,9 +16,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     **dict.fromkeys(
-        ("__main__", "backtest", "cli", "demo", "explanation", "html", "reference_log", "replay", "terminal"),
-        4,
+        ("audit", "backtest", "cli", "demo", "explanation", "html", "reference_log", "replay", "terminal"), 4
     ),
+    "__main__": 4,
     **dict.fromkeys(("app", "config", "jars", "local", "sdk"), 3),
     "adapters": 2,
     **dict.fromkeys(("pipeline", "merge", "checkpoint", "home", "origin", "routing", "stored", "rehome"), 1),

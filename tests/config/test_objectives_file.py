@@ -556,7 +556,7 @@ def test_a_budget_of_false_alarms_makes_rules_stricter_by_a_file_beside_the_obje
         ("{false_alarms: 1 a month}", "models.m.false_alarms", "`1 per 30d`"),
         ("{false_alarms: 0 per 30d}", "models.m.false_alarms", "no detector can promise"),
         ("{calibration: m.json}", "models.m.calibration", "false_alarms: 1 per 30d"),
-        ("{false_alarms: 1 per 30d, calibration: m.yml}", "models.m.calibration", "FILE.json"),
+        ("{calibration: m.yml, drift: {}}", "models.m.calibration", "FILE.json"),
         ("{false_alarms: 1 per 30d, calibration: gone.json}", "models.m.calibration", "cannot be read"),
         ("{false_alarms: 1 per 7d, calibration: m.json, drift: {}}", "models.m.calibration", "for 1 per 30d"),
         ("{false_alarms: 1 per 30d, calibration: bad.json}", "models.m.calibration", "no calibration of"),

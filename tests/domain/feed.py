@@ -135,16 +135,15 @@ def interrupted(disk: Disk, steps: Sequence[Step], chance: random.Random, often:
     return pipeline
 
 
-def by_version(reports: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What was told of panes and periods: commits put versions together in another order, never what is
+def by_version(reports: Iterable[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """What was told beside alerts: commits put versions and kinds together in another order, never what is
     told of one.
     """
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for report in reports:
-        if report["type"] == "objectives":
-            found.setdefault((report["model"], "(objectives)"), []).append(report)
-        elif report["type"] != "alert":
-            found.setdefault((report["model"], report["version"]), []).append(report)
+        if report["type"] != "alert":
+            of = report["type"], report["model"], report.get("version", "")
+            found.setdefault(of, []).append(report)
     return found
 
 

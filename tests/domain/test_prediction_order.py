@@ -71,6 +71,11 @@ def days(count: int, share: float, worse: Any, seed: int = 7, a_day: int = 4_000
     return log
 
 
+def panes_of(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """What is told of panes, once."""
+    return [each for each in pipeline.take_effects().reports if each["type"] == "pane"]
+
+
 def run(spec: ModelSpec, log: Log, rest_ms: int = 0) -> Pipeline:
     pipeline = build(Objectives(models={spec.model: spec}))
     feed(pipeline, log.steps)
@@ -345,7 +350,7 @@ def test_the_last_that_is_told_of_a_pane_is_what_all_its_labels_make(
         at += chance.randrange(2_000)
         feed(pipeline, [(kind, replace(record, at=at))])
     pipeline.tick(log.at + 120_000)
-    told = pipeline.take_effects().reports
+    told = panes_of(pipeline)
     wanted = by_prediction(rows)
     wanted["pane"] = wanted["at"] // 1_000 * 1_000
     wanted["right"] = wanted["value"] == wanted["truth"]
@@ -373,7 +378,7 @@ def test_a_pane_is_told_when_it_is_counted_anew_with_late_labels_and_when_it_is_
             log.label(number, 1)
         log.wait(1_000)
     pipeline = run(TASKS["binary"], log)
-    told = pipeline.take_effects().reports
+    told = panes_of(pipeline)
     # Those that end 6 s ago, but for the one whose label is missing.
     assert [(pane["rows"], pane["revision"], pane["final"]) for pane in told] == [(1, 0, False)] * (
         20 - 6 - 1
@@ -381,20 +386,20 @@ def test_a_pane_is_told_when_it_is_counted_anew_with_late_labels_and_when_it_is_
     assert "accuracy" in told[0]["figures"]
     schema = json.loads((files("streamer") / "schemas" / "pane.schema.json").read_bytes())
     for pane in told:
-        jsonschema.validate({"type": "pane", **pane}, schema)
+        jsonschema.validate(pane, schema)
     late = Log(log.at)
     late.offsets = log.offsets
     late.label(3, 0)
     feed(pipeline, late.steps)
-    assert pipeline.take_effects().reports == []
+    assert panes_of(pipeline) == []
     pipeline.tick(log.at + 1_000)  # the next pane is counted
-    told = pipeline.take_effects().reports
+    told = panes_of(pipeline)
     fourth = rfc3339(START_MS + 3_000)
     assert [(pane["revision"], pane["figures"]["accuracy"]) for pane in told if pane["start"] == fourth] == [
         (1, 0.0)
     ]
     pipeline.tick(log.at + 120_000)
-    told = pipeline.take_effects().reports
+    told = panes_of(pipeline)
     final = {pane["start"]: pane["revision"] for pane in told if pane["final"]}
     assert len(final) == 20
     assert final.pop(fourth) == 1
@@ -443,7 +448,7 @@ def test_no_more_panes_are_kept_than_the_bound_says(monkeypatch: pytest.MonkeyPa
     panes = the_version(pipeline).panes
     assert panes is not None
     assert len(panes.panes) == 5
-    assert sum(pane["final"] for pane in pipeline.take_effects().reports) == 40 - 6 - 5
+    assert sum(pane["final"] for pane in panes_of(pipeline)) == 40 - 6 - 5
 
 
 def test_the_last_panes_of_a_stream_that_stops_are_counted_as_time_passes() -> None:
