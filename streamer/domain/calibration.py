@@ -15,13 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, Literal
 
 from streamer.domain.objectives import DetectorSpec, ModelSpec, ThresholdSpec
 
-RUNGS = 12
+RUNGS = 16
 LEAST_COUNT = 8
 """Fewer incidents than this on a rung say nothing of its rate."""
 
@@ -54,12 +53,12 @@ def _confidence(z: float) -> float:
 
 LADDERS: Mapping[Kind, Ladder] = {
     "adwin": Ladder(
-        tuple(10 ** -(0.5 + 0.75 * rung) for rung in range(RUNGS)),
+        tuple(10 ** -(0.5 * 1.4**rung) for rung in range(RUNGS)),
         lambda delta: -math.log10(delta),
         lambda x: 10.0**-x,
         1e-300,
     ),
-    "page_hinkley": Ladder(tuple(10 * 1.35**rung for rung in range(RUNGS)), float, float, 1e6),
+    "page_hinkley": Ladder(tuple(10 * 1.5**rung for rung in range(RUNGS)), float, float, 1e6),
     "confidence": Ladder(
         tuple(_confidence(0.25 + 0.35 * rung) for rung in range(RUNGS)),
         lambda level: _NORMAL.inv_cdf(level) ** 2,
@@ -268,26 +267,24 @@ def choose(knob: Knob, counts: Sequence[int], exposure: float, wanted: float) ->
     Returns:
         Its place; the rate is in one unit.
     """
-    ladder = LADDERS[knob.kind]
-    if counts[0] < LEAST_COUNT:  # even the loosest rung is quiet; all that is known is that it has less
-        rate = (counts[0] + 3) / exposure
-        if rate <= wanted:
-            return Setting(knob, ladder.rungs[0], counts[0] / exposure, False)
+    ladder, target = LADDERS[knob.kind], math.log(wanted)
     points = [
         (ladder.scale(rung), math.log(count / exposure))
         for rung, count in zip(ladder.rungs, counts, strict=True)
         if count >= LEAST_COUNT
     ]
-    target = math.log(wanted)
-    for (x, y), (next_x, next_y) in pairwise(points):
-        if y <= target:
-            break
-        if next_y <= target < y:
-            at = x + (y - target) / (y - next_y) * (next_x - x)
-            return Setting(knob, ladder.back(at), wanted, False)
-    if points and points[0][1] <= target:
-        return Setting(knob, ladder.rungs[0], math.exp(points[0][1]), False)
-    return _beyond(knob, ladder, points[-FITTED:], counts, target)
+    loud = [at for at, (_, y) in enumerate(points) if y > target]
+    if not loud and (points or (counts[0] + 3) / exposure <= wanted):
+        return Setting(knob, ladder.rungs[0], counts[0] / exposure, False)
+    if not points:
+        return _beyond(knob, ladder, points, counts, target)
+    if loud[-1] + 1 < len(points):
+        (x, y), (next_x, next_y) = points[loud[-1]], points[loud[-1] + 1]
+        at = x + (y - target) / (y - next_y) * (next_x - x)
+        return Setting(knob, ladder.back(at), wanted, False)
+    # Incidents that never end are few: rates may rise before they fall. Only the falling side is a line.
+    peak = max(range(len(points)), key=lambda at: points[at][1])
+    return _beyond(knob, ladder, points[peak:][-FITTED:], counts, target)
 
 
 def _beyond(
@@ -295,7 +292,7 @@ def _beyond(
 ) -> Setting:
     """Up the line of the last rungs that say something."""
     if len(points) < 2:
-        # Too few of them: the first rung on which there was none at all, which is as much as can be said.
+        # No line: the first rung on which there was none at all, which is as much as can be said.
         quiet = next((rung for rung, n in zip(ladder.rungs, counts, strict=True) if not n), None)
         return Setting(knob, quiet, 0.0, True)
     mean_x = sum(x for x, _ in points) / len(points)
@@ -303,8 +300,7 @@ def _beyond(
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
     if slope >= 0:
         return Setting(knob, None, math.exp(points[-1][1]), True)
-    at = mean_x + (target - mean_y) / slope
-    at = max(at, points[-1][0])
+    at = max(mean_x + (target - mean_y) / slope, points[-1][0])
     if at > ladder.scale(ladder.last):
         last = mean_y + slope * (ladder.scale(ladder.last) - mean_x)
         return Setting(knob, None, math.exp(last), True)
