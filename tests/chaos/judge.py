@@ -131,8 +131,10 @@ def _compare_alerts(evidence: Evidence, oracle: Oracle, verdict: Verdict) -> Non
 
 def _parts(found: Any, right: Any) -> str:
     """Which parts of something differ, and how: the beginning of it."""
+    if isinstance(found, list) and isinstance(right, list) and len(found) == len(right):
+        found, right = dict(enumerate(found)), dict(enumerate(right))
     if not isinstance(found, dict) or not isinstance(right, dict):
-        return f"{str(found)[:200]} and not {str(right)[:200]}"
+        return f"{str(found)[:900]} and not {str(right)[:900]}"
     names = [name for name in {**right, **found} if found.get(name) != right.get(name)]
     return "; ".join(f"{name}: {_parts(found.get(name), right.get(name))}" for name in names[:3])
 
