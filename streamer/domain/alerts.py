@@ -137,8 +137,8 @@ class Incident:
         self.state, self.since_rows, self.since_time = State.PENDING, rows, now
 
     def calm(self) -> None:
-        """Back to inactive without anybody having been told."""
-        self.state = State.INACTIVE
+        """Back to inactive without anybody having been told, as if it had never been pending."""
+        self.state, self.since_rows, self.since_time = State.INACTIVE, 0, 0
 
     def fire(self, rule: Rule, now: int, value: float | None, summary: str) -> Transition:
         """Open an incident."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from streamer.adapters import codec
-from streamer.domain.alerts import Resolution, State, Transition
+from streamer.domain.alerts import Incident, Resolution, State, Transition
 from streamer.domain.drift import Detection
 from streamer.domain.events import rfc3339
 from streamer.domain.objectives import (
@@ -127,6 +127,14 @@ def test_a_hold_that_is_interrupted_begins_anew_and_nobody_hears_of_it(pause: fl
     assert judge.all([0.7, 0.7, pause]) == [None] * 3
     assert judge.rule.incident.state is State.INACTIVE
     assert judge.all([0.7, 0.7, 0.7]) == [None, None, "firing"]
+
+
+def test_a_hold_that_was_interrupted_leaves_nothing_that_a_restart_would_lose() -> None:
+    """Incidents that were never touched are not saved: what calmed down is one of them again."""
+    judge = Judge(replace(BARE, hold_rows=20))
+    judge.all([0.7, 0.7, 0.8])
+    assert snapshot_rules([judge.rule]) == []
+    assert judge.rule.incident == Incident()
 
 
 def test_too_few_rows_interrupt_a_hold() -> None:
