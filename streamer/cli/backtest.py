@@ -23,7 +23,7 @@ from streamer.cli.log_options import (
     only_model,
     plan_of,
 )
-from streamer.cli.options import INTERRUPTED, duration_ms, interruptible
+from streamer.cli.options import INTERRUPTED, duration_ms, interruptible, write_page
 from streamer.config import load_objectives
 from streamer.domain.objectives import Objectives
 
@@ -94,8 +94,7 @@ def backtest(
             lambda: not stopped.is_set(),
         )
     if html is not None:
-        html.write_text(page_of(found), encoding="utf-8")
-        console.print(f"wrote {terminal.clean(html)}", markup=False)
+        write_page(html, page_of(found))
     if json:
         print(terminal.json_line(document_of(found)))
     else:

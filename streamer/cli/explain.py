@@ -13,7 +13,7 @@ from rich.console import Console
 from streamer import terminal
 from streamer.adapters.alert_log import Alert, AlertLog
 from streamer.adapters.topics import Topics
-from streamer.cli.options import Bootstrap, Config, Prefix, settings_of
+from streamer.cli.options import Bootstrap, Config, Prefix, settings_of, write_page
 from streamer.errors import StreamerError
 from streamer.explanation.words import explain as read
 
@@ -72,11 +72,7 @@ def explain(
         return
     from streamer.explanation.page import page_of
 
-    try:
-        html.write_text(page_of(found), encoding="utf-8")
-    except OSError as error:
-        raise NoSuchAlert(f"{html} cannot be written: {error.strerror}") from error
-    terminal.console(stderr=True).print(f"wrote {terminal.clean(html)}", markup=False)
+    write_page(html, page_of(found))
 
 
 def on_topics(client: dict[str, object], topics: Topics, wanted: str) -> Alert:

@@ -13,9 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from streamer import terminal
 from streamer.adapters import logs
 from streamer.config import Settings, load_settings
 from streamer.config.durations import parse_duration
+from streamer.errors import StreamerError
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 OBJECTIVES_VARIABLE = "STREAMER_OBJECTIVES"
@@ -69,6 +71,19 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class NotWritten(StreamerError):
+    """A file that was asked for cannot be written."""
+
+
+def write_page(path: Path, text: str) -> None:
+    """A page of HTML, and a word that it is there. Raises NotWritten."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise NotWritten(f"{path} cannot be written: {error.strerror}") from error
+    terminal.console(stderr=True).print(f"wrote {terminal.clean(path)}", markup=False)
 
 
 def agreed(question: str) -> bool:

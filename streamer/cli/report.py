@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer import terminal
-from streamer.cli.options import Bootstrap, Config, Prefix, settings_of
+from streamer.cli.options import Bootstrap, Config, Prefix, settings_of, write_page
 
 
 def report(
@@ -48,8 +48,7 @@ def report(
         raise typer.BadParameter(f"{topic} has nothing of {model!r}", param_hint="--model")
     record = record_of(topic, model, found, _utc(begin), _utc(end))
     if html is not None:
-        html.write_text(page_of(record), encoding="utf-8")
-        terminal.console(stderr=True).print(f"wrote {terminal.clean(html)}", markup=False)
+        write_page(html, page_of(record))
     if json:
         print(terminal.json_line(record))
         return

@@ -167,6 +167,7 @@ def test_no_text_of_a_log_becomes_markup(folder: Path, tmp_path: Path) -> None:
         (("--change", "soon"), "'soon' is neither a row nor a time"),
         (("--map", "score=nothing"), "has no column nothing; it has prediction_id, guess, amount"),
         (("--label-delay", "some"), "--label-delay"),
+        (("--html", "/nowhere/page.html"), "/nowhere/page.html cannot be written: No such file"),
     ],
 )
 def test_what_cannot_be_tried_is_said_in_a_line(folder: Path, more: tuple[str, ...], said: str) -> None:
