@@ -6,7 +6,7 @@ markup; a policy in the page forbids a browser to load or run anything all the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from xml.etree.ElementTree import Element, tostring
 
@@ -35,6 +35,19 @@ def heading(text: str, more: str | None = None) -> Element:
 def pairs(rows: Iterable[tuple[str, str]]) -> Element:
     """Names, and what is said of each."""
     return node("dl", *(part for name, text in rows for part in (node("dt", name), node("dd", text))))
+
+
+def table(
+    names: Sequence[str], rows: Iterable[Sequence[str]], looks: Mapping[str, str] | None = None
+) -> Element:
+    """A table of texts, as wide as it has to be. ``looks``: the class of cells with this text."""
+    special = looks or {}
+    head = node("tr", *(node("th", each, class_="name") for each in names))
+    lines = (
+        node("tr", *(node("td", each, class_=f"name {special.get(each, '')}".strip()) for each in row))
+        for row in rows
+    )
+    return node("div", node("table", head, *lines), class_="wide")
 
 
 def drawing(*inside: Element, class_: str, **attributes: str) -> Element:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import orjson
 
-from streamer.adapters.whole_file import write_whole
+from streamer.adapters.json_file import read_format, write_whole
 from streamer.domain.calibration import Calibration
 from streamer.errors import StreamerError
 
 FORMAT = 1
-MAKE = "make one with `streamer calibrate`"
 
 
 class CalibrationFileError(StreamerError):
@@ -21,23 +20,10 @@ class CalibrationFileError(StreamerError):
 def save(calibration: Calibration, path: Path) -> None:
     """Write it whole or not at all. Raises CalibrationFileError."""
     data = orjson.dumps({"format": FORMAT, **calibration.plain()}, option=orjson.OPT_INDENT_2) + b"\n"
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise CalibrationFileError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_whole(path, data, CalibrationFileError)
 
 
 def load(path: Path) -> Calibration:
     """Raises CalibrationFileError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CalibrationFileError(f"{path} cannot be read: {error.strerror or error}; {MAKE}") from error
-    try:
-        plain = orjson.loads(data)
-        written = plain["format"]
-        if written == FORMAT:
-            return Calibration.of_plain(plain)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CalibrationFileError(f"{path} is no calibration of streamer ({error}); {MAKE}") from error
-    raise CalibrationFileError(f"{path} is of format {written}, and this version reads {FORMAT}; {MAKE}")
+    make = "make one with `streamer calibrate`"
+    return read_format(path, FORMAT, Calibration.of_plain, "calibration", make, CalibrationFileError)

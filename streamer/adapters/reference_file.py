@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from streamer.adapters.whole_file import write_whole
+from streamer.adapters.json_file import read_format, write_whole
 from streamer.domain.reference import Reference
 from streamer.errors import StreamerError
 
@@ -20,25 +20,11 @@ class ReferenceFileError(StreamerError):
 def save(reference: Reference, path: Path) -> int:
     """Write it whole or not at all; answers how many bytes it has."""
     data = orjson.dumps({"format": FORMAT, **reference.plain()}) + b"\n"
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise ReferenceFileError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_whole(path, data, ReferenceFileError)
     return len(data)
 
 
 def load(path: Path) -> Reference:
     """Raises ReferenceFileError."""
     make = "make one with `streamer reference build`"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ReferenceFileError(f"{path} cannot be read: {error.strerror or error}; {make}") from error
-    try:
-        plain = orjson.loads(data)
-        written = plain["format"]
-        if written == FORMAT:
-            return Reference.of_plain(plain)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ReferenceFileError(f"{path} is no reference of streamer ({error}); {make}") from error
-    raise ReferenceFileError(f"{path} is of format {written}, and this version reads {FORMAT}; {make}")
+    return read_format(path, FORMAT, Reference.of_plain, "reference", make, ReferenceFileError)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from streamer.explanation.values import figures_of, name_of, percent, shown, text_of
-from streamer.html import heading, node, page, pairs
+from streamer.html import heading, node, page, pairs, table
 
 Row = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def _volumes(record: Row) -> Iterator[Element]:
         [name_of(each["version"]), *(shown(each[name]) for name in counts), percent(each["coverage"])]
         for each in record["volumes"]
     ]
-    yield _table(names, rows)
+    yield table(names, rows)
     for gap in record["gaps"]:
         yield node("p", f"no event from {gap['from']} to {gap['to']}", class_="warn")
 
@@ -68,7 +68,7 @@ def _objectives(record: Row) -> Iterator[Element]:
         rest = [("drift", drift or "–"), ("reference", name_of(each["reference"]))]
         rest += [("false alarms", name_of(each["false_alarms"])), ("label wait", name_of(each["label_wait"]))]
         if limits:
-            yield _table(["objective", "window", "limit", "for", "confidence", "severity"], limits)
+            yield table(["objective", "window", "limit", "for", "confidence", "severity"], limits)
         yield pairs(rest)
 
 
@@ -85,7 +85,7 @@ def _kept(record: Row) -> Iterator[Element]:
         worst = f"{told(each['worst'])} on {each['worst_day'][:10]}"
         rows.append([name_of(each["version"]), name_of(each["rule"]), _limit(each), kept, worst])
     if rows:
-        yield _table(["version", "objective", "limit", "kept", "worst"], rows)
+        yield table(["version", "objective", "limit", "kept", "worst"], rows)
     else:
         yield node("p", "There is no limit on a figure that days have.", class_="note")
 
@@ -120,10 +120,4 @@ def _days(record: Row) -> Element:
         alarms = shown(sum(day["detections"].values()))
         firing = ", ".join(map(name_of, day["firing"])) or "–"
         rows.append([day["start"][:10], name_of(day["version"]), *counts, *figures, alarms, firing])
-    return _table(names, rows)
-
-
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Element:
-    head = node("tr", *(node("th", each, class_="name") for each in names))
-    lines = (node("tr", *(node("td", each, class_="name") for each in row)) for row in rows)
-    return node("div", node("table", head, *lines), class_="wide")
+    return table(names, rows)

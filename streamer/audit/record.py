@@ -7,13 +7,14 @@ same bytes; a hash over them says which they were.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
 from streamer.adapters.report_log import Reported
 from streamer.audit.reading import Asked, Limit, Period, Report, Step, read
+from streamer.domain.events import rfc3339
 
 FORMAT = 1
 DAY = "1d"
@@ -183,4 +184,4 @@ def _incidents(steps: Sequence[Step], begin: datetime | None) -> Iterator[dict[s
 
 
 def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return rfc3339(round(moment.timestamp() * 1000))

@@ -35,8 +35,9 @@ class Row:
 
 @dataclass(slots=True)
 class History:
-    """The rows of a log; where ``replay`` sends events."""
+    """The rows of a log; where ``replay`` sends events. ``made_of``: what the log is called."""
 
+    made_of: str = ""
     rows: list[Row] = field(default_factory=list)
     _waiting: dict[str, Row] = field(default_factory=dict)
     _last: int | None = None

@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 def read(plan: Plan, progress: Progress, going: Callable[[], bool]) -> History:
     """The history of a log. Raises TableError, as ``replay.play``, or where there is too little of it."""
-    history = History()
+    history = History(plan.predictions.name)
     play(plan, history, progress, going)
     if len(history.rows) < LEAST_HISTORY:
         raise TableError(
@@ -51,8 +51,6 @@ def calibrate(
     spec: ModelSpec,
     history: History,
     run_length: float,
-    budget: str = "",
-    made_of: str = "",
     rows: int = 200_000,
     seed: int = 1,
     progress: Progress = lambda done, total: None,
@@ -64,8 +62,6 @@ def calibrate(
         spec: the model as its file asks for it.
         history: rows in which nothing changes, as far as anybody knows.
         run_length: so many predictions there may be to one false incident of any rule.
-        budget: as the objectives file says it.
-        made_of: what the history is called.
         rows: so many predictions are drawn to count incidents; twice, the second time to see what came of it.
         seed: of what is drawn.
         progress: predictions done, and in all.
@@ -94,8 +90,8 @@ def calibrate(
     [incidents] = count([final], stream(rows + ignored, np.random.default_rng([seed, 2])), ignored)
     return Calibration(
         model=spec.model,
-        budget=budget,
-        made_of=made_of,
+        budget="" if spec.false_alarms is None else str(spec.false_alarms),
+        made_of=history.made_of,
         rows=len(history.rows),
         block=block,
         run_length=run_length,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
 from streamer.backtest.curves import Curve
@@ -21,11 +21,13 @@ from streamer.backtest.words import (
     title_of,
 )
 from streamer.explanation.values import date, figures_of, name_of, shown
-from streamer.html import heading, node, page
+from streamer.html import heading, node, page, table
 
 MOST_INCIDENTS = 200
 _SIGNAL_OF_ERROR = ("accuracy", "mae")
 """Where incidents of the detectors of the error are drawn."""
+
+_LOOKS = {"missed": "lost", "false": "doubt"}
 
 
 def page_of(report: Report) -> str:
@@ -37,35 +39,25 @@ def page_of(report: Report) -> str:
 def _sections(report: Report) -> Iterator[Element]:
     said = node("p", headline(report), class_="note")
     yield node("header", node("h1", f"Backtest of {name_of(report.asked.plan.model)}"), said)
-    parts = [_table(SCORES, score_rows(report))]
+    parts = [table(SCORES, score_rows(report))]
     if report.changes:
         parts.append(node("p", about_scores(report), class_="note"))
     parts += [node("p", each, class_="warn") for each in notes(report)]
     yield node("section", heading("What it comes to"), *parts)
     if report.changes:
         names = ["row", "time", *(name_of(each.name) for each in report.outcomes)]
-        yield node("section", heading("Known changes"), _table(names, change_rows(report)))
+        yield node("section", heading("Known changes"), table(names, change_rows(report), _LOOKS))
     for outcome in report.outcomes:
-        yield node("section", heading("Incidents", title_of(outcome)), *_incidents(report, outcome))
-        yield node("section", heading("Figures", title_of(outcome)), *_figures(report, outcome))
+        spans = _spans(report, outcome)
+        yield node("section", heading("Incidents", title_of(outcome)), *_incidents(report, outcome, spans))
+        yield node("section", heading("Figures", title_of(outcome)), *_figures(report, outcome, spans))
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Element:
-    head = node("tr", *(node("th", each, class_="name") for each in names))
-    lines = (node("tr", *(node("td", each, class_=_look(each)) for each in row)) for row in rows)
-    return node("div", node("table", head, *lines), class_="wide")
-
-
-def _look(text: str) -> str:
-    return {"missed": "name lost", "false": "name doubt"}.get(text, "name")
-
-
-def _incidents(report: Report, outcome: Outcome) -> Iterator[Element]:
+def _incidents(report: Report, outcome: Outcome, spans: Sequence[Span]) -> Iterator[Element]:
     lines = incident_lines(report, outcome)
     if not lines:
         yield node("p", "Nobody would have been told anything.", class_="note")
         return
-    spans = _spans(report, outcome)
     rules = sorted({each.rule for each in spans})
     rows = [
         node(
@@ -77,8 +69,8 @@ def _incidents(report: Report, outcome: Outcome) -> Iterator[Element]:
     ]
     yield node("table", *rows, class_="strips")
     names, told = incident_table(report, lines[:MOST_INCIDENTS])
-    table = _table(names, told)
-    yield node("details", node("summary", f"all {len(lines):,}"), table) if len(lines) > 12 else table
+    listed = table(names, told, _LOOKS)
+    yield node("details", node("summary", f"all {len(lines):,}"), listed) if len(lines) > 12 else listed
     if len(lines) > MOST_INCIDENTS:
         yield node("p", f"{len(lines) - MOST_INCIDENTS:,} more: --json", class_="note")
 
@@ -92,8 +84,7 @@ def _spans(report: Report, outcome: Outcome) -> list[Span]:
     return found
 
 
-def _figures(report: Report, outcome: Outcome) -> Iterator[Element]:
-    spans = _spans(report, outcome)
+def _figures(report: Report, outcome: Outcome, spans: Sequence[Span]) -> Iterator[Element]:
     versions = {each.version for each in outcome.curves}
     for plot in _plots(outcome):
         mine = [

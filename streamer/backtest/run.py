@@ -174,9 +174,7 @@ def _rows_of(asked: Asked, sink: _Sink, complete: bool) -> tuple[int, ...]:
 
 def _named_as_ours(objectives: Objectives) -> Objectives:
     """A log's columns are named on the command line: what ``fields`` says is of another log."""
-    plain = FieldMap()
-    models = {name: replace(spec, fields=plain) for name, spec in objectives.models.items()}
-    return replace(objectives, default=replace(objectives.default, fields=plain), models=models)
+    return objectives.with_each(lambda spec: replace(spec, fields=FieldMap()))
 
 
 def _ms(moment: datetime) -> int:

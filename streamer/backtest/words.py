@@ -37,9 +37,7 @@ class Line:
 
 def headline(report: Report) -> str:
     asked, played = report.asked, report.played
-    first, last = (
-        datetime.fromtimestamp(at / 1000, UTC) for _, at in (report.moments[0], report.moments[-1])
-    )
+    first, last = (moment_of(report.moments[at][1]) for at in (0, -1))
     return (
         f"{name_of(asked.plan.model)}: {played.predictions:,} predictions and {played.labels:,} labels of"
         f" {name_of(asked.plan.predictions.name)}, {date(first)} to {date(last)}"

@@ -20,10 +20,11 @@ from streamer.cli.log_options import (
     OnlyModel,
     PredictionsOption,
     Version,
+    at_work,
     only_model,
     plan_of,
 )
-from streamer.cli.options import INTERRUPTED, duration_ms, interruptible, write_page
+from streamer.cli.options import INTERRUPTED, duration_ms, write_page
 from streamer.config import load_objectives
 from streamer.domain.objectives import Objectives
 
@@ -85,14 +86,8 @@ def backtest(
         delay_ms=duration_ms(label_delay, "--label-delay"),
     )  # fmt: skip
     asked = Asked(plan, _named(objectives, files), tuple(map(_change, change or ())), within)
-    console = terminal.console(stderr=True)
-    with interruptible() as stopped, terminal.progress_bar(console) as bar:
-        task = bar.add_task("predictions", total=None)
-        found = run(
-            asked,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            lambda: not stopped.is_set(),
-        )
+    with at_work("predictions") as work:
+        found = run(asked, work.progress, work.going)
     if html is not None:
         write_page(html, page_of(found))
     if json:
@@ -101,7 +96,7 @@ def backtest(
         out = terminal.console()
         for each in text_of(found):
             out.print(each)
-    if stopped.is_set():
+    if not work.going():
         raise typer.Exit(INTERRUPTED)
 
 

@@ -22,17 +22,16 @@ from streamer.cli.log_options import (
     OnlyModel,
     PredictionsOption,
     Version,
+    at_work,
     only_model,
     plan_of,
 )
-from streamer.cli.options import INTERRUPTED, duration_ms, interruptible
+from streamer.cli.options import INTERRUPTED, duration_ms
 from streamer.config import load_objectives
 from streamer.domain.objectives import ModelSpec
 
 if TYPE_CHECKING:
     from streamer.domain.calibration import Calibration, Setting
-
-UNITS = {"adwin": "delta", "page_hinkley": "threshold", "confidence": "confidence", "max": "max"}
 
 
 def calibrate(
@@ -78,35 +77,24 @@ def calibrate(
         start_ms=0,
         delay_ms=duration_ms(label_delay, "--label-delay"),
     )  # fmt: skip
-    console = terminal.console(stderr=True)
-    with interruptible() as stopped, terminal.progress_bar(console) as bar:
-        task = bar.add_task("history", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        def going() -> bool:
-            return not stopped.is_set()
-
-        history = read(plan, progress, going)
-        bar.reset(task, description="streams without a change", total=None)
+    with at_work("history") as work:
+        history = read(plan, work.progress, work.going)
+        work.begin("streams without a change")
         run_length = spec.false_alarms.per_ms / spec.false_alarms.count / max(history.gap, 1e-9)
-        found = run(
-            spec, history, run_length, str(spec.false_alarms), predictions.name, rows, seed, progress, going
-        )
-    if stopped.is_set():
+        found = run(spec, history, run_length, rows, seed, work.progress, work.going)
+    if not work.going():
         raise typer.Exit(INTERRUPTED)  # half a calibration is none
     save(found, out)
     for each in text_of(spec, found, history.gap):
         terminal.console().print(each)
-    console.print(
+    terminal.console(stderr=True).print(
         f"wrote {terminal.clean(out)}: name it with `calibration:` under {terminal.clean(name)}", markup=False
     )
 
 
 def text_of(spec: ModelSpec, found: Calibration, gap_ms: float) -> Iterator[Table | Text]:
     """What it was made of, where each rule has to stand, and what came of it."""
-    from streamer.domain.calibration import own_value
+    from streamer.domain.calibration import LADDERS, own_value
 
     yield Text(
         f"{terminal.clean(found.model)}: {found.budget} is one false incident in {found.run_length:,.0f}"
@@ -124,7 +112,7 @@ def text_of(spec: ModelSpec, found: Calibration, gap_ms: float) -> Iterator[Tabl
         needed = "–" if setting.value is None else f"{setting.value:.4g}"
         table.add_row(
             terminal.cell(knob.rule),
-            UNITS[knob.kind],
+            LADDERS[knob.kind].parameter,
             f"{own:.4g}",
             needed,
             f"{setting.rate:.3g}",

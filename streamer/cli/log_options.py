@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
+from streamer import terminal
+from streamer.cli.options import interruptible
 from streamer.domain.objectives import Objectives
 from streamer.replay import Plan
 
@@ -37,6 +42,31 @@ LabelDelay = Annotated[
 ]
 Interval = Annotated[str, typer.Option(help="Between the timestamps made up for predictions without one.")]
 Limit = Annotated[int | None, typer.Option(help="Stop after so many predictions.", min=1)]
+
+
+class Work:
+    """Reading a log: how far it is, and whether somebody wants it to end."""
+
+    def __init__(self, bar: Progress, stopped: threading.Event, what: str) -> None:
+        self._bar, self._stopped = bar, stopped
+        self._task = bar.add_task(what, total=None)
+
+    def progress(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+    def going(self) -> bool:
+        return not self._stopped.is_set()
+
+    def begin(self, what: str) -> None:
+        """The next part of it."""
+        self._bar.reset(self._task, description=what, total=None)
+
+
+@contextmanager
+def at_work(what: str) -> Iterator[Work]:
+    """A bar on the terminal while a log is read; Ctrl-C ends it at the next row."""
+    with interruptible() as stopped, terminal.progress_bar(terminal.console(stderr=True)) as bar:
+        yield Work(bar, stopped, what)
 
 
 def plan_of(

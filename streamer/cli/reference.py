@@ -18,10 +18,11 @@ from streamer.cli.log_options import (
     Model,
     Predictions,
     Version,
+    at_work,
     pairs_of,
     plan_of,
 )
-from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Group, Prefix, interruptible, settings_of
+from streamer.cli.options import INTERRUPTED, Bootstrap, Config, Group, Prefix, settings_of
 
 # What counts is imported where it is used: a command that counts nothing starts without NumPy.
 if TYPE_CHECKING:
@@ -59,18 +60,9 @@ def reference_build(
 
     plan = plan_of(model, predictions, labels, model_version, mapping, label_mapping, features, limit)
     wanted = pairs_of(where, "--where")
-    console = terminal.console(stderr=True)
-    with interruptible() as stopped, terminal.progress_bar(console) as bar:
-        task = bar.add_task("predictions", total=None)
-        found = build(
-            plan,
-            wanted,
-            regression,
-            positive,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            lambda: not stopped.is_set(),
-        )
-    if stopped.is_set():
+    with at_work("predictions") as work:
+        found = build(plan, wanted, regression, positive, work.progress, work.going)
+    if not work.going():
         raise typer.Exit(INTERRUPTED)  # half a log is no reference
     _wrote(out, found)
 

@@ -21,6 +21,7 @@ from streamer.cli.log_options import (
     Model,
     Predictions,
     Version,
+    at_work,
     plan_of,
 )
 from streamer.cli.options import (
@@ -29,7 +30,6 @@ from streamer.cli.options import (
     Config,
     Prefix,
     duration_ms,
-    interruptible,
     settings_of,
 )
 from streamer.replay import play
@@ -78,18 +78,11 @@ def replay(
     names = settings.topics
     required_topics(settings.client_config(), (names.predictions, names.labels))
     sink = EventSink(settings.client_config(), names.predictions, names.labels, settings.partitioner)
-    out = terminal.console(stderr=True)
-    with interruptible() as stopped, terminal.progress_bar(out) as bar:
-        task = bar.add_task("predictions", total=None)
+    with at_work("predictions") as work:
         try:
-            played = play(
-                plan,
-                sink,
-                lambda done, total: bar.update(task, completed=done, total=total),
-                lambda: not stopped.is_set(),
-            )
+            played = play(plan, sink, work.progress, work.going)
         finally:
             sink.flush()  # a row in mid-file that is wrong takes none of those before it along
-    out.print(played.summary(terminal.clean(model)), markup=False)
-    if stopped.is_set():
+    terminal.console(stderr=True).print(played.summary(terminal.clean(model)), markup=False)
+    if not work.going():
         raise typer.Exit(INTERRUPTED)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
-from streamer.domain.objectives import DetectorSpec, ModelSpec, ThresholdSpec
+from streamer.domain.objectives import SILENCE, DetectorSpec, ModelSpec, ThresholdSpec
 
 RUNGS = 16
 LEAST_COUNT = 8
@@ -36,36 +36,40 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """``rungs``: parameters from loose to strict. ``scale``: in which the logarithm of the rate is a line.
+    """``parameter``: what it is a ladder of. ``rungs``: from loose to strict.
 
-    ``last``: the strictest that there is. ``back``: from the scale to the parameter.
+    ``scale``: in which the logarithm of the rate is a line; ``back``: from there to the parameter.
+    ``last``: the strictest that there is. ``usual``: River's own, of a detector.
     """
 
+    parameter: str
     rungs: tuple[float, ...]
     scale: Callable[[float], float]
     back: Callable[[float], float]
     last: float
-
-
-def _confidence(z: float) -> float:
-    return _NORMAL.cdf(z)
+    usual: float | None = None
 
 
 LADDERS: Mapping[Kind, Ladder] = {
     "adwin": Ladder(
+        "delta",
         tuple(10 ** -(0.5 * 1.4**rung) for rung in range(RUNGS)),
         lambda delta: -math.log10(delta),
         lambda x: 10.0**-x,
         1e-300,
+        0.002,
     ),
-    "page_hinkley": Ladder(tuple(10 * 1.5**rung for rung in range(RUNGS)), float, float, 1e6),
+    "page_hinkley": Ladder(
+        "threshold", tuple(10 * 1.5**rung for rung in range(RUNGS)), float, float, 1e6, 50.0
+    ),
     "confidence": Ladder(
-        tuple(_confidence(0.25 + 0.35 * rung) for rung in range(RUNGS)),
+        "confidence",
+        tuple(_NORMAL.cdf(0.25 + 0.35 * rung) for rung in range(RUNGS)),
         lambda level: _NORMAL.inv_cdf(level) ** 2,
-        lambda x: _confidence(math.sqrt(x)),
-        _confidence(8.0),
+        lambda x: _NORMAL.cdf(math.sqrt(x)),
+        _NORMAL.cdf(8.0),
     ),
-    "max": Ladder(tuple(0.4 * 1.3**rung for rung in range(RUNGS)), float, float, 100.0),
+    "max": Ladder("max", tuple(0.4 * 1.3**rung for rung in range(RUNGS)), float, float, 100.0),
 }
 """Of ``max`` the rungs are multiples of the usual limit."""
 
@@ -148,7 +152,7 @@ class Calibration:
 def knobs_of(spec: ModelSpec) -> Iterator[Knob]:
     """All that can be calibrated. Silence, and objectives without a confidence, cannot."""
     for threshold in spec.thresholds:
-        if threshold.confidence is not None and threshold.signal != "silence":
+        if threshold.confidence is not None and threshold.signal != SILENCE:
             yield Knob(threshold.rule, "confidence")
     for drift in spec.drift:
         for part, detector in enumerate(drift.detectors):
@@ -211,8 +215,9 @@ def own_value(spec: ModelSpec, knob: Knob) -> float:
     if knob.kind == "max":
         return spec.data_drift.limit / replace(spec.data_drift, maximum=None).limit
     detector = next(each for each in spec.drift if each.rule == knob.rule).detectors[knob.part]
-    name, usual = ("delta", 0.002) if knob.kind == "adwin" else ("threshold", 50.0)
-    return dict(detector.parameters).get(name, usual)
+    ladder = LADDERS[knob.kind]
+    assert ladder.usual is not None
+    return dict(detector.parameters).get(ladder.parameter, ladder.usual)
 
 
 def with_values(spec: ModelSpec, values: Mapping[Knob, float]) -> ModelSpec:
@@ -247,7 +252,7 @@ def _threshold(spec: ThresholdSpec, values: Mapping[int, float]) -> ThresholdSpe
 def _detector(spec: DetectorSpec, value: float | None) -> DetectorSpec:
     if value is None:
         return spec
-    name = "delta" if spec.kind == "adwin" else "threshold"
+    name = LADDERS[spec.kind].parameter
     others = [(key, given) for key, given in spec.parameters if key != name]
     return replace(spec, parameters=tuple(sorted([*others, (name, value)])))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from streamer.domain.scores import Estimate, around, half_width
 
@@ -128,6 +128,11 @@ class KeyedMoments:
         found = cls()
         found.by = {int(key, 16): Moments.restore(sums) for key, *sums in snapshot}
         return found
+
+
+def less(tally: Any, base: Any) -> Any:
+    """What has come since: of moments, or of an array of counts."""
+    return tally.less(base) if isinstance(tally, Moments) else tally - base
 
 
 def regression_estimate(moments: Moments, score: str, confidence: float | None = None) -> Estimate | None:

@@ -6,7 +6,7 @@ parts from them. All durations are whole milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -381,8 +381,12 @@ class Objectives:
         def of(spec: ModelSpec) -> ModelSpec:
             return spec if spec.privacy is None else replace(spec, privacy=replace(spec.privacy, key=key))
 
-        models = {name: of(spec) for name, spec in self.models.items()}
-        return replace(self, default=of(self.default), models=models)
+        return self.with_each(of)
+
+    def with_each(self, change: Callable[[ModelSpec], ModelSpec]) -> Objectives:
+        """The same with every spec changed, that of unnamed models too."""
+        models = {name: change(spec) for name, spec in self.models.items()}
+        return replace(self, default=change(self.default), models=models)
 
     def spec_for(self, model: str) -> ModelSpec:
         return self.models.get(model) or replace(self.default, model=model)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamer.domain import latency
 from streamer.domain.bins import LATENCY_BINS
 from streamer.domain.events import rfc3339
-from streamer.domain.moments import KeyedMoments, Moments
+from streamer.domain.moments import KeyedMoments, Moments, less
 from streamer.domain.objectives import DAY_MS, MINUTE_MS, ModelSpec, Task, duration_text
 from streamer.domain.pane_log import figures
 from streamer.domain.windows import pack_counts, unpack_counts
@@ -179,11 +179,6 @@ class Periods:
                 self._open[size] = _Open(number, base, whole)
         if set(self._open) == set(self.sizes):
             self.turn_at = min((each.number + 1) * size for size, each in self._open.items())
-
-
-def less(tally: Any, base: Any) -> Any:
-    """What has come since."""
-    return tally.less(base) if isinstance(tally, Moments) else tally - base
 
 
 def _packed(tally: Tally) -> Any:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamer.domain import moments, scores
 from streamer.domain.bins import BINARY_CODES, NO_SCORE, SCORE_BINS, classes_of
 from streamer.domain.moment_windows import build_moment_window
-from streamer.domain.moments import KeyedMoments, Moments
+from streamer.domain.moments import KeyedMoments, Moments, less
 from streamer.domain.objectives import LIFETIME, Task, WindowSpec
 from streamer.domain.scores import Estimate
 from streamer.domain.segments import FIRST, Joint, Segments
@@ -210,9 +210,10 @@ def _less(tally: Tally, before: Any, code: int, codes: int) -> Tally:
     """What has come to a segment since its field had the tally ``before``, None: nothing had come."""
     if before is None:
         return tally
-    if isinstance(tally, Moments):
-        return tally.less(before.by.get(code, _NOTHING))
-    found: NDArray[np.int64] = tally - before.reshape(codes, -1)[code]
+    regression = isinstance(tally, Moments)
+    found: Tally = less(
+        tally, before.by.get(code, _NOTHING) if regression else before.reshape(codes, -1)[code]
+    )
     return found
 
 
