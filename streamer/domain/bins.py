@@ -21,6 +21,12 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.intp]
 
+
+def filled_cells(counts: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> Indices:
+    """The cells that are not empty, ascending. NumPy finds them in booleans several times faster."""
+    return np.flatnonzero(counts != 0)
+
+
 # -- scores: P(positive) -----------------------------------------------------
 
 _LOGIT_LIMIT = 14.0

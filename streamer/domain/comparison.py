@@ -20,6 +20,7 @@ from streamer.domain.bins import (
     SCORE_CENTERS,
     SCORE_EDGES,
     feature_bins,
+    filled_cells,
 )
 from streamer.domain.profile import OTHER
 from streamer.domain.reference import Column, Reference
@@ -191,13 +192,13 @@ def _ranges(counts: NDArray[np.int64], starts: NDArray[np.intp]) -> list[str]:
     inner = FEATURE_INNER_EDGES[counts > 0]
     whole = bool((inner == np.round(inner)).all() and (np.abs(inner) <= LARGEST_WHOLE).all())
     highs = np.append(FEATURE_LOWER_EDGES[1:], np.inf)
+    filled = filled_cells(counts)
     found = []
-    for first, end in pairwise([*starts.tolist(), len(counts)]):
-        filled = first + np.flatnonzero(counts[first:end])
-        if not filled.size:
+    for first, end in pairwise([*filled.searchsorted(starts).tolist(), len(filled)]):
+        if first == end:
             found.append("")
             continue
-        low, high = filled[0], filled[-1]
+        low, high = filled[first], filled[end - 1]
         ends = (
             (FEATURE_INNER_EDGES[low], FEATURE_INNER_EDGES[high])
             if whole
@@ -293,7 +294,7 @@ def new_names(before: Column, after: Column) -> dict[str, int]:
 
 def _out_of_range(before: Column, after: Column) -> Iterator[str]:
     below, above = beyond_range(before, after)
-    seen = np.flatnonzero(before.bins)
+    seen = filled_cells(before.bins)
     least, most = (_told(float(FEATURE_INNER_EDGES[at])) for at in (seen[0], seen[-1]))
     for count, words in ((below, f"below {least}"), (above, f"above {most}")):
         if out_of_range(count, before, after):
@@ -302,7 +303,7 @@ def _out_of_range(before: Column, after: Column) -> Iterator[str]:
 
 def beyond_range(before: Column, after: Column) -> tuple[int, int]:
     """How many numbers are below and above all that there were."""
-    seen = np.flatnonzero(before.bins)
+    seen = filled_cells(before.bins)
     return int(after.bins[: seen[0]].sum()), int(after.bins[seen[-1] + 1 :].sum())
 
 
@@ -328,7 +329,7 @@ def _factor(before: NDArray[np.int64], after: NDArray[np.int64]) -> float | None
     if apart < 2 * SAME_SHAPE:
         return None
     found: list[tuple[float, float]] = []
-    filled = np.flatnonzero(before)
+    filled = filled_cells(before)
     places = number_places()[filled]
     for factor in (scale for each in FACTORS for scale in (float(each), 1.0 / each)):
         scaled = np.bincount(feature_bins(places * factor), before[filled], FEATURE_BINS)

@@ -15,11 +15,13 @@ from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.domain.alerts import Transition
 from streamer.domain.bins import (
     NO_SCORE,
     SCORE_BINS,
+    classes_of,
     feature_bins,
     score_bins,
 )
@@ -49,6 +51,7 @@ PANES = 5
 BUCKETS = 28
 """A rolling reference is kept in so many parts: four a day for a week."""
 
+TAKEN_AT_ONCE = 16
 MOST_TOLD = 5
 MOST_CELLS = 12
 BINARY_NAMES = ("negative", "positive")
@@ -63,8 +66,8 @@ class DataWatch:
     """
 
     __slots__ = (
-        "_at", "_base", "_buckets", "_every", "_moved", "_since", "_yardstick", "cells", "closed", "drift",
-        "measured", "output", "panes", "reference", "rule", "spec",
+        "_at", "_base", "_buckets", "_every", "_moved", "_since", "_taken", "_yardstick", "cells", "closed",
+        "drift", "measured", "output", "panes", "reference", "rule", "spec",
     )  # fmt: skip
 
     def __init__(self, model: ModelSpec, version: str, spec: ReferenceSpec, signal: str) -> None:
@@ -72,6 +75,7 @@ class DataWatch:
         self.output = "prediction" if signal == "data" else "label"
         self.rule = DataRule(self.drift, model.model, version, signal)
         self.cells: Counts = np.zeros(OUTPUTS, np.int64)
+        self._taken: list[NDArray[np.intp]] = []  # cells of rows that are not counted yet
         self.reference: Stretch | None = None
         self.panes, self._buckets = Ring(), Ring()
         self._base = Stretch()  # all that had been counted at the last look
@@ -86,27 +90,40 @@ class DataWatch:
     def take_predictions(self, task: Task, payloads: Sequence[int], scores: Sequence[float | None]) -> None:
         """Count predictions. ``payloads``: what the join keeps of them (``ModelMonitor._payload``)."""
         if task == "binary":
-            bins, outputs = answers_of(payloads)
-            np.add.at(self.cells, 2 * bins + outputs, 1)
+            bins, outputs = answers_of(np.array(payloads, np.intp))
+            self._take(2 * bins + outputs)
         else:
             found = np.array(scores, np.float64)
             known = found == found  # a prediction without a score is NaN here
             bins = np.full(len(found), NO_SCORE, np.intp)
             bins[known] = score_bins(found[known])
-            np.add.at(self.cells, 2 * bins, 1)
+            self._take(2 * bins)
             if task == "regression":
                 outputs = feature_bins(np.array(payloads, np.uint64).view(np.float64))
             else:
                 outputs = np.array(payloads, np.intp)
-        np.add.at(self.cells, ANSWERS + outputs, 1)
+        self._take(ANSWERS + outputs)
 
-    def take_labels(self, task: Task, payloads: Sequence[int], labels: Sequence[Any]) -> None:
-        """Count labels (class indices, or numbers), those of a binary model with the score's bin."""
+    def take_labels(self, task: Task, rows: Any) -> None:
+        """Count the labels of rows (``payload.Scored``), those of a binary model with the score's bin."""
+        if task == "regression":
+            found = feature_bins(np.array([label for _, label in rows]))
+        else:
+            _, found = classes_of(rows, task == "binary")
         if task == "binary":
-            bins, _ = answers_of(payloads)
-            np.add.at(self.cells, 2 * bins + np.array(labels, np.intp), 1)
-        found = feature_bins(np.array(labels)) if task == "regression" else np.array(labels, np.intp)
-        np.add.at(self.cells, ANSWERS + found, 1)
+            self._take(2 * (rows >> 2) + found)
+        self._take(ANSWERS + found)
+
+    def _take(self, cells: NDArray[np.intp]) -> None:
+        self._taken.append(cells)
+        if len(self._taken) >= TAKEN_AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        """Into the cells, which are many and far apart in memory: for many rows in one go."""
+        if self._taken:
+            self.cells += np.bincount(np.concatenate(self._taken), minlength=OUTPUTS)
+            self._taken = []
 
     # -- at evaluation points --------------------------------------------------------------------
 
@@ -178,6 +195,7 @@ class DataWatch:
 
     def _cut(self, rows: int, time: int, profile: Profile | None) -> Stretch:
         """All that was counted since the last look."""
+        self._count()
         cells = self.cells
         names: Names = {}
         relations = Relations()
@@ -339,6 +357,7 @@ class DataWatch:
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, dict[int, Any]]]:
         """The head, and the blocks that changed, by the names of ``block_names``."""
+        self._count()
         rings, blocks = {}, {}
         for name, ring in zip(self.block_names[1:], (self.panes, self._buckets), strict=True):
             rings[name], blocks[name] = ring.snapshot()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.domain.bins import filled_cells
 from streamer.domain.segments import CODE_BITS, Joint, Segments
 
 Ints = NDArray[np.int64]
@@ -204,7 +205,7 @@ def median_lag(counts: Ints) -> float | None:
 def _packed(counts: NDArray[Any]) -> list[bytes]:
     """The cells that are not zero: where they are, then what they hold."""
     flat = counts.ravel()
-    places = np.flatnonzero(flat)
+    places = filled_cells(flat)
     return [places.astype("<u4").tobytes(), flat[places].astype("<u4").tobytes()]
 
 

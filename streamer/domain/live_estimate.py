@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ MOST_WAITING = 64
 """So many panes wait for labels; while they do, no other is taken."""
 
 MOST_CHECKED = 20
+TAKEN_AT_ONCE = 16
 _FOREVER = 1 << 60
 ENOUGH = 0.9
 """Of a pane's rows have to have a label before it is checked, or the labels' time is over."""
@@ -42,17 +43,27 @@ class _Pane:
     labelled: int = 0
     right: int = 0
 
+    def plain(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 class LiveEstimate:
     """Of one version; see the module. It does nothing until ``calibrate`` was called."""
 
-    __slots__ = ("_checked", "_waiting", "chance", "label_wait_ms")
+    __slots__ = ("_checked", "_firsts", "_lasts", "_taken", "_waiting", "chance", "label_wait_ms")
 
     def __init__(self, label_wait_ms: int) -> None:
         self.label_wait_ms = label_wait_ms
         self.chance: NDArray[np.float64] | None = None
         self._waiting: list[_Pane] = []  # the last one may be filling
         self._checked: deque[_Pane] = deque(maxlen=MOST_CHECKED)
+        self._taken: list[tuple[NDArray[np.int64], NDArray[np.bool_]]] = []  # labels, not counted yet
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Where in event time the panes are that wait."""
+        self._firsts = np.array([pane.first for pane in self._waiting])
+        self._lasts = np.array([_FOREVER if pane.last is None else pane.last for pane in self._waiting])
 
     def calibrate(self, by_bin: Counts) -> None:
         """``by_bin``: rows of the reference by score bin and actual class, shape ``(SCORE_BINS, 2)``."""
@@ -68,6 +79,7 @@ class LiveEstimate:
         """
         if self.chance is None:
             return
+        self._count()
         if self._waiting and self._waiting[-1].last is None:
             filled, answers = self._waiting[-1], pane.by_score[:NO_SCORE]
             filled.last, filled.rows = now, int(answers.sum())
@@ -75,20 +87,28 @@ class LiveEstimate:
         self._settle(now)
         if len(self._waiting) < MOST_WAITING:
             self._waiting.append(_Pane(now))
+        self._lay_out()
 
     def take_labels(self, made_at: NDArray[np.int64], right: NDArray[np.bool_]) -> None:
         """Labels have met predictions that were made then (event time, ms), right ones or wrong ones."""
-        if not self._waiting:
+        if self._waiting:
+            self._taken.append((made_at, right))
+            if len(self._taken) >= TAKEN_AT_ONCE:
+                self._count()
+
+    def _count(self) -> None:
+        """Labels that were taken, for the panes that wait; panes change only when all have been counted."""
+        if not self._taken:
             return
-        firsts = [pane.first for pane in self._waiting]
-        at = np.searchsorted(firsts, made_at, side="left") - 1
-        lasts = np.array([_FOREVER if pane.last is None else pane.last for pane in self._waiting])
-        mine = (at >= 0) & (made_at <= lasts[at])
-        labelled = np.bincount(at[mine], minlength=len(firsts))
-        well = np.bincount(at[mine & right], minlength=len(firsts))
-        for index in np.flatnonzero(labelled).tolist():
-            self._waiting[index].labelled += int(labelled[index])
-            self._waiting[index].right += int(well[index])
+        made_at, right = (np.concatenate(each) for each in zip(*self._taken, strict=True))
+        self._taken = []
+        at = self._firsts.searchsorted(made_at) - 1
+        mine = (at >= 0) & (made_at <= self._lasts[at])
+        # Each pane has two cells, of wrong rows and of right ones.
+        found = np.bincount(2 * at[mine] + right[mine], minlength=2 * len(self._waiting)).tolist()
+        for pane, wrong, well in zip(self._waiting, found[::2], found[1::2], strict=True):
+            pane.labelled += wrong + well
+            pane.right += well
 
     def _settle(self, now: int) -> None:
         """Those whose labels are there, or do not come any more, have been checked."""
@@ -119,7 +139,8 @@ class LiveEstimate:
         return expected - sum(pane.right for pane in self._checked) / sum(p.labelled for p in self._checked)
 
     def snapshot(self) -> dict[str, Any]:
-        return {name: [asdict(each) for each in panes] for name, panes in self._named()}
+        self._count()
+        return {name: [each.plain() for each in panes] for name, panes in self._named()}
 
     def _named(self) -> tuple[tuple[str, Any], ...]:
         return ("waiting", self._waiting), ("checked", self._checked)
@@ -128,3 +149,4 @@ class LiveEstimate:
         """Become what was snapshot; ``calibrate`` is called apart."""
         self._waiting = [_Pane(**each) for each in state["waiting"]]
         self._checked = deque((_Pane(**each) for each in state["checked"]), maxlen=MOST_CHECKED)
+        self._lay_out()

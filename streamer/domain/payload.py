@@ -44,9 +44,8 @@ def class_of(packed: int) -> int:
     return packed & MAX_CLASSES - 1
 
 
-def answers_of(packed: Sequence[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Of a classifier's predictions: the bins of their scores, and the indices of their classes."""
-    payload = np.array([each & _CLASS_PAYLOAD for each in packed], np.intp)
+def answers_of(payload: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of a classifier's payloads: the bins of their scores, and the indices of their classes."""
     return payload >> CLASS_BITS, payload & MAX_CLASSES - 1
 
 
@@ -54,9 +53,9 @@ def class_rows(packed: Sequence[int], actual: Sequence[int], binary: bool) -> Sc
     """Rows whose label is a class: their codes, their 0/1 losses."""
     joined = np.array([each & _LOW_64_BITS for each in packed], np.uint64)
     payload, labels = (joined & _CLASS_PAYLOAD).astype(np.intp), np.array(actual, np.intp)
-    predicted = payload & MAX_CLASSES - 1
+    bins, predicted = answers_of(payload)
     if binary:
-        codes = (payload >> CLASS_BITS) * 4 + predicted * 2 + labels
+        codes = bins * 4 + predicted * 2 + labels
     else:
         codes = labels * MAX_CLASSES + predicted
     losses: list[float] = (predicted != labels).astype(np.float64).tolist()

@@ -21,6 +21,7 @@ from streamer.domain.bins import (
     NO_SCORE,
     SCORE_BINS,
     feature_bin,
+    filled_cells,
     score_bin,
 )
 from streamer.domain.profile import Profile, count_name
@@ -220,7 +221,7 @@ class Reference:
 
 def _sparse(counts: Counts) -> list[list[int]]:
     """The cells that are not empty: their numbers and what they hold."""
-    return [[int(at), int(counts[at])] for at in np.flatnonzero(counts)]
+    return [[int(at), int(counts[at])] for at in filled_cells(counts)]
 
 
 def _dense(cells: Any, size: int) -> Counts:

@@ -44,7 +44,7 @@ class Relations:
     their pairs, ``(features, features)``.
     """
 
-    __slots__ = ("features", "products", "rows", "sums")
+    __slots__ = ("_correlations", "features", "products", "rows", "sums")
 
     def __init__(self, features: Sequence[str] = ()) -> None:
         self._begin(features)
@@ -54,11 +54,13 @@ class Relations:
         self.rows = 0
         self.sums = np.zeros(len(self.features), np.int64)
         self.products = np.zeros((len(self.features), len(self.features)), np.int64)
+        self._correlations: NDArray[np.float64] | None = None  # of what was counted when they were asked for
 
     def take(self, values: NDArray[np.float64]) -> None:
         """Count rows: finite, shape ``(rows, features)``."""
         # Whole numbers far below 2**53: floats, for which there is a fast product, hold them exactly.
         found = places(values)
+        self._correlations = None
         self.rows += len(found)
         self.sums += found.sum(axis=0).astype(np.int64)
         self.products += (found.T @ found).astype(np.int64)
@@ -72,6 +74,7 @@ class Relations:
         """Count all that the other one has counted; of other features, forget what was counted here."""
         if other.features != self.features:
             self._begin(other.features)
+        self._correlations = None
         self.rows += other.rows
         self.sums = self.sums + other.sums
         self.products = self.products + other.products
@@ -87,12 +90,15 @@ class Relations:
 
     def correlations(self) -> NDArray[np.float64]:
         """Pearson's, of the places; NaN where a feature has only one, or there are no rows."""
+        if self._correlations is not None:
+            return self._correlations
         with np.errstate(divide="ignore", invalid="ignore"):
             means = self.sums / self.rows
             covariances = self.products / self.rows - np.outer(means, means)
             deviations = np.sqrt(np.maximum(0.0, np.diag(covariances)))
             found: NDArray[np.float64] = covariances / np.outer(deviations, deviations)
         found[~np.isfinite(found)] = np.nan
+        self._correlations = found
         return found
 
     def plain(self) -> dict[str, Any]:
@@ -139,6 +145,8 @@ def parted(before: Relations, after: Relations) -> dict[str, Parted]:
     common = [name for name in before.features if name in after.features]
     old, new = (_of(each, common) for each in (before, after))
     change = np.abs(new - old)
+    if not (change >= NOTABLE).any():  # nearly always
+        return {}
     error = np.sqrt((1 - old**2) ** 2 / before.rows + (1 - new**2) ** 2 / after.rows)
     change[~(change >= np.maximum(NOTABLE, _CERTAIN * error))] = 0.0  # where there is none it is NaN
     found: dict[str, Parted] = {}
@@ -151,5 +159,7 @@ def parted(before: Relations, after: Relations) -> dict[str, Parted]:
 
 
 def _of(relations: Relations, features: Sequence[str]) -> NDArray[np.float64]:
+    if relations.features == tuple(features):
+        return relations.correlations()
     at = [relations.features.index(name) for name in features]
     return relations.correlations()[np.ix_(at, at)]

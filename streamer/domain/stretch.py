@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.domain.bins import FEATURE_BINS, SCORE_BINS
+from streamer.domain.bins import FEATURE_BINS, SCORE_BINS, filled_cells
 from streamer.domain.profile import OTHER, count_name
 from streamer.domain.reference import Column, Reference
 from streamer.domain.relations import Relations
@@ -54,22 +54,20 @@ class Stretch:
         relations: Relations | None = None,
     ) -> Stretch:
         """``cells``: counts of every cell of the layout."""
-        codes = np.flatnonzero(cells)
+        codes = filled_cells(cells)
         return cls(rows, first, last, codes, cells[codes], names, relations or Relations())
 
-    def dense(self, cells: int) -> Counts:
-        """Counts of every cell of a layout that has this many."""
-        found = np.zeros(cells, np.int64)
-        found[self.codes] = self.counts
+    def run(self, first: int, end: int) -> Counts:
+        """Counts of every cell from ``first`` up to, and without, ``end``."""
+        low, high = self.codes.searchsorted((first, end)).tolist()
+        found = np.zeros(end - first, np.int64)
+        found[self.codes[low:high] - first] = self.counts[low:high]
         return found
 
     @property
     def by_score(self) -> Counts:
         """Rows by the bin of their score and the class, shape ``(SCORE_BINS, 2)``."""
-        own = self.codes < ANSWERS
-        found = np.zeros(ANSWERS, np.int64)
-        found[self.codes[own]] = self.counts[own]
-        return found.reshape(SCORE_BINS, 2)
+        return self.run(0, ANSWERS).reshape(SCORE_BINS, 2)
 
     def plain(self) -> list[Any]:
         """As it is saved: the cells as bytes."""
@@ -95,7 +93,7 @@ def together(stretches: Iterable[Stretch], cells: int) -> Stretch:
     codes = np.concatenate([each.codes for each in every])
     counts = np.concatenate([each.counts for each in every])
     # Sums of whole numbers far below 2**53: a float holds them exactly.
-    dense = np.bincount(codes, counts, cells).astype(np.int64)
+    dense = np.bincount(codes, counts, cells)
     names: Names = {}
     for each in every:
         for name, found in each.names.items():
@@ -106,7 +104,10 @@ def together(stretches: Iterable[Stretch], cells: int) -> Stretch:
     for each in every:
         relations.add(each.relations)
     rows = sum(each.rows for each in every)
-    return Stretch.of(rows, every[0].first, every[-1].last, dense, names, relations)
+    codes = filled_cells(dense)
+    return Stretch(
+        rows, every[0].first, every[-1].last, codes, dense[codes].astype(np.int64), names, relations
+    )
 
 
 def names_since(now: Mapping[str, Mapping[str, int]], before: Mapping[str, Mapping[str, int]]) -> Names:
@@ -185,27 +186,29 @@ class Layout:
 
     def reference(self, stretch: Stretch, model: str, version: str | None, made_of: str) -> Reference:
         """A stretch as what it is compared as."""
-        dense = stretch.dense(self.cells)
         found = Reference(model, version or None, made_of, stretch.rows, relations=stretch.relations)
         for at, name in enumerate(self.features):
-            start = self.start(at)
-            found.columns[name] = Column(dense[start : start + FEATURE_BINS].copy())
+            found.columns[name] = Column(self.numbers(stretch, at))
         for name, counts in stretch.names.items():
             found.columns.setdefault(name, Column()).names = Counter(counts)
-        output = self.output_column(dense)
+        output = self.output_column(stretch)
         if self.output == "prediction":
             found.predictions = output
-            found.answers = dense[:ANSWERS].reshape(SCORE_BINS, 2)
+            found.answers = stretch.by_score
         else:
             found.labels = output
         return found
 
-    def output_column(self, dense: Counts) -> Column:
+    def numbers(self, stretch: Stretch, at: int) -> Counts:
+        """The counts of this feature's bins."""
+        return stretch.run(self.start(at), self.start(at + 1))
+
+    def output_column(self, stretch: Stretch) -> Column:
         """What was predicted, or is true: classes by name, or numbers."""
-        cells = dense[ANSWERS:OUTPUTS]
+        cells = stretch.run(ANSWERS, OUTPUTS)
         if self.classes is None:
-            return Column(cells.copy())
-        return Column(names=Counter({self.name_of(int(at)): int(cells[at]) for at in np.flatnonzero(cells)}))
+            return Column(cells)
+        return Column(names=Counter({self.name_of(int(at)): int(cells[at]) for at in filled_cells(cells)}))
 
     def name_of(self, index: int) -> str:
         assert self.classes is not None

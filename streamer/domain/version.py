@@ -299,7 +299,7 @@ class VersionMonitor:
             if self.examples is not None:
                 self.examples.take(before, ids, rows, losses)
             if "label" in self.data:
-                self.data["label"].take_labels(self.task, packed, actual)
+                self.data["label"].take_labels(self.task, rows)
         if errors and self.error_watch is not None:
             self._note_alarms("error", self.error_watch.feed(losses, made_at))
 

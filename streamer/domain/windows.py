@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.domain.bins import filled_cells
 from streamer.domain.objectives import WindowSpec
 
 Counts = NDArray[np.int64]
@@ -71,7 +72,7 @@ class Window(Protocol):
 
 def pack_counts(counts: Counts) -> list[bytes]:
     """Only the cells that are not zero: their codes, then their counts."""
-    codes = np.flatnonzero(counts)
+    codes = filled_cells(counts)
     return [codes.astype(_CODE).tobytes(), counts[codes].astype(_COUNT).tobytes()]
 
 
@@ -319,7 +320,7 @@ class DurationWindow:
 
 def _pack_cells(counts: Counts) -> bytes:
     """The cells that are not zero: codes as 2 bytes each, then counts as 4 bytes each."""
-    codes = np.flatnonzero(counts)
+    codes = filled_cells(counts)
     return codes.astype(_CODE).tobytes() + counts[codes].astype("<u4").tobytes()
 
 

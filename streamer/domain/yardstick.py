@@ -6,16 +6,17 @@ counts, and comes to the same distances and findings (tests hold them together).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.domain import distances
-from streamer.domain.bins import FEATURE_BINS, NO_SCORE, SCORE_BINS, SCORE_CENTERS
+from streamer.domain.bins import FEATURE_BINS, NO_SCORE, SCORE_CENTERS, filled_cells
 from streamer.domain.comparison import (
     BURST,
     NOTABLE,
@@ -38,10 +39,10 @@ ABOVE_CHANCE = 3.0
 
 MIN_PARTS = 2
 _NO_GROUP = -1
+_ZERO = np.zeros(1, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """One column of one stretch; see ``comparison.Change``. All but ``distance`` are shares.
 
     ``chance``: the distance that chance alone makes on average, None where it is not known. ``wrong``:
@@ -110,7 +111,14 @@ class Yardstick:
         self._at = np.array(sorted(self._starts), np.intp)
         self._group = np.array([self._starts[at] for at in self._at.tolist()], np.intp)
         self._places = number_places()
-        self._owners = np.array(self._owner, np.intp)
+        self._ends = np.append(self._at[1:], layout.cells)
+        self._counted = np.flatnonzero(self._group >= 0)
+        self._owners, self._rows = np.array(self._owner, np.intp), np.array(self._before)
+        self._column_rows = _sums(self._owners, self._rows, len(self.columns))
+        self._known = {column.name.removeprefix("feature:") for column in self.columns if column.feature}
+        self._unknown = {
+            name: layout.start(at) for at, name in enumerate(layout.features) if name not in self._known
+        }
         self._wide = [
             column
             for column in self.columns
@@ -188,32 +196,33 @@ class Yardstick:
 
         ``parts``: what the stretch is made of; a relation then counts as changed where it is in two of them.
         """
-        dense = stretch.dense(self.layout.cells)
-        fine = self._all_numbers(dense, stretch)
-        after, left = self._grouped(dense, stretch, fine)
-        apart, chance = self._distances(np.array(self._before), after, self._owners, dense)
+        below = np.concatenate([_ZERO, np.cumsum(stretch.counts)])
+        fine = self._all_numbers(stretch, below)
+        after, left = self._grouped(stretch, below, fine)
+        apart, chance = self._distances(after, stretch)
         found = []
         gone = self._parted(stretch, parts)
         for at, column in enumerate(self.columns):
             rates = fine.get(column.name)
             if rates is None:
-                rates = self._rates(column, dense, stretch, after, left.get(column.name))
+                rates = self._rates(column, stretch, after, left.get(column.name))
             one = Measured(column.name, apart[at], chance[at], *rates)
-            found.append(replace(one, wrong=True) if column.name in gone else one)
-        return found + self._new(dense, stretch)
+            found.append(one._replace(wrong=True) if column.name in gone else one)
+        return found + self._new(stretch)
 
-    def _all_numbers(self, dense: Counts, stretch: Stretch) -> dict[str, tuple[float, float, float, bool]]:
+    def _all_numbers(self, stretch: Stretch, sums: Counts) -> dict[str, tuple[float, float, float, bool]]:
         """Rates of the columns of numbers with nothing the matter: nearly all, nearly always, in one go.
 
-        A number in every row, several of them, (nearly) all of them within the range.
+        A number in every row, several of them, (nearly) all of them within the range. ``sums``: of the
+        first so many filled cells.
         """
         if not self._wide:
             return {}
-        below = np.concatenate([[0], np.cumsum(dense)])[self._edges]
-        filled = np.concatenate([[0], np.cumsum(dense > 0)])[self._edges]
+        found = stretch.codes.searchsorted(self._edges)
+        below = sums[found]
         whole = below[:, 3] - below[:, 0] == stretch.rows
         outside = (below[:, 1] - below[:, 0] + below[:, 3] - below[:, 2]) / max(1, stretch.rows)
-        fine = whole & (filled[:, 3] - filled[:, 0] > 1) & (outside < NOTABLE)
+        fine = whole & (found[:, 3] - found[:, 0] > 1) & (outside < NOTABLE)
         return {
             column.name: (0.0, 0.0, share, False)
             for column, well, share in zip(self._wide, fine.tolist(), outside.tolist(), strict=True)
@@ -231,24 +240,23 @@ class Yardstick:
         return {f"feature:{name}" for name in found}
 
     def _grouped(
-        self, dense: Counts, stretch: Stretch, fine: Container[str]
+        self, stretch: Stretch, sums: Counts, fine: Container[str]
     ) -> tuple[Floats, dict[str, Column]]:
         """Rows per group; and the counts of those columns that are not ``fine``, by name."""
         after = np.zeros(len(self._before))
-        runs = np.add.reduceat(dense, self._at)
-        known = self._group >= 0
-        np.add.at(after, self._group[known], runs[known])
+        runs = sums[stretch.codes.searchsorted(self._ends)] - sums[stretch.codes.searchsorted(self._at)]
+        np.add.at(after, self._group[self._counted], runs[self._counted])
         own: dict[str, Column] = {}
         for column in self.columns:
             if column.name in fine:
                 continue
             if not column.feature:
                 if column.name != "score":
-                    own[column.name] = self.layout.output_column(dense)
+                    own[column.name] = self.layout.output_column(stretch)
                 continue
             name = column.name.removeprefix("feature:")
             names = stretch.names.get(name)
-            bins = dense[:0] if column.start is None else dense[column.start : column.start + FEATURE_BINS]
+            bins = _ZERO[:0] if column.start is None else _bins(stretch, column.start)
             mine = own[column.name] = Column(bins) if names is None else Column(bins, names)
             if names is not None and column.numeric:
                 after[column.odd] += names.total()
@@ -258,17 +266,14 @@ class Yardstick:
             after[column.missing] = max(0, stretch.rows - mine.values)
         return after, own
 
-    def _distances(
-        self, before: Floats, after: Floats, owner: NDArray[np.intp], dense: Counts
-    ) -> tuple[list[float], list[float | None]]:
-        many = len(self.columns)
+    def _distances(self, after: Floats, stretch: Stretch) -> tuple[list[float], list[float | None]]:
+        before, owner, many = self._rows, self._owners, len(self.columns)
         apart: Floats
         chance: Floats = np.full(many, np.nan)
-        kept = (before + after) > 0  # a group that neither has would only add to what chance makes
-        rows_before, rows_after = (_sums(owner, each, many) for each in (before, after))
+        rows_before, rows_after = self._column_rows, _sums(owner, after, many)
         with np.errstate(divide="ignore", invalid="ignore"):
-            shares = before / rows_before[owner], after / rows_after[owner]
             if self.distance == "psi":
+                kept = (before + after) > 0  # a group that neither has would only add to what chance makes
                 groups = _sums(owner, kept, many)
                 b = (before + HALF_A_ROW) / (rows_before + HALF_A_ROW * groups)[owner]
                 a = (after + HALF_A_ROW) / (rows_after + HALF_A_ROW * groups)[owner]
@@ -276,37 +281,39 @@ class Yardstick:
                 apart = _sums(owner, parts, many)
                 chance = (groups - 1) * (1 / rows_before + 1 / rows_after)
             elif self.distance == "jensen_shannon":
+                shares = before / rows_before[owner], after / rows_after[owner]
                 middle = (shares[0] + shares[1]) / 2
                 logs = [np.where(each > 0, each * np.log(each / middle), 0.0) for each in shares]
                 divergence = _sums(owner, logs[0] + logs[1], many) / 2
                 apart = np.sqrt(np.maximum(0.0, divergence) / np.log(2))
             else:
-                apart = _sums(owner, np.abs(shares[1] - shares[0]), many) / 2
+                moved = np.abs(after / rows_after[owner] - before / rows_before[owner])
+                apart = _sums(owner, moved, many) / 2
         told: list[float] = np.where(rows_after > 0, apart, 0.0).tolist()
         if self.distance == "wasserstein":
             pairs = zip(self.columns, told, strict=True)
-            told = [self._moved(column, value, dense) for column, value in pairs]
-        return told, [float(each) if np.isfinite(each) else None for each in chance]
+            told = [self._moved(column, value, stretch) for column, value in pairs]
+        return told, [each if math.isfinite(each) else None for each in chance.tolist()]
 
-    def _moved(self, column: _Column, otherwise: float, dense: Counts) -> float:
+    def _moved(self, column: _Column, otherwise: float, stretch: Stretch) -> float:
         """How far the numbers have moved; columns without numbers have the total variation instead."""
         if column.name == "score":
-            pairs = dense[:ANSWERS].reshape(SCORE_BINS, 2)[:NO_SCORE].sum(axis=1)
+            pairs = stretch.by_score[:NO_SCORE].sum(axis=1)
             before, places = self.scores[:NO_SCORE], SCORE_CENTERS[:NO_SCORE]
             return distances.wasserstein(before, pairs, places) if pairs.any() else otherwise
         if not column.numeric or column.start is None:
             return otherwise
-        after = dense[column.start : column.start + FEATURE_BINS]
+        after = _bins(stretch, column.start)
         if not after.any():
             return otherwise
         return distances.wasserstein(column.before.bins, after, self._places)
 
     def _rates(
-        self, column: _Column, dense: Counts, stretch: Stretch, after: Floats, own: Column | None
+        self, column: _Column, stretch: Stretch, after: Floats, own: Column | None
     ) -> tuple[float, float, float, bool]:
         """Missing, unseen, out of range, and whether something is wrong; as ``comparison`` finds it."""
         if own is None:
-            return self._without_score(dense)
+            return self._without_score(stretch)
         before, values = column.before, own.values
         if not column.feature and len(own.names) > 1 and own.names.keys() <= before.names.keys():
             return 0.0, 0.0, 0.0, False  # several classes, all of them known: nearly always
@@ -331,8 +338,8 @@ class Yardstick:
             wrong = wrong or any(out_of_range(count, before, own) for count in ends)
         return missing, unseen, outside, wrong
 
-    def _without_score(self, dense: Counts) -> tuple[float, float, float, bool]:
-        before, after = self.scores, dense[:ANSWERS].reshape(SCORE_BINS, 2).sum(axis=1)
+    def _without_score(self, stretch: Stretch) -> tuple[float, float, float, bool]:
+        before, after = self.scores, stretch.by_score.sum(axis=1)
         rows_before, rows = int(before.sum()), int(after.sum())
         if not rows:
             return 0.0, 0.0, 0.0, False
@@ -341,18 +348,15 @@ class Yardstick:
         wrong = surely_more(missed, missing, rows_before, rows, BURST)
         return missing, 0.0, 0.0, wrong
 
-    def _new(self, dense: Counts, stretch: Stretch) -> list[Measured]:
+    def _new(self, stretch: Stretch) -> list[Measured]:
         """Features that the reference has no values of, and many rows have by now."""
-        places = {name: at for at, name in enumerate(self.layout.features)}
         found = []
-        with_values = {column.name for column in self.columns}
-        for name in sorted(places.keys() | stretch.names.keys()):
-            if f"feature:{name}" in with_values or not self._watched(name):
+        for name in sorted(self._unknown.keys() | (stretch.names.keys() - self._known)):
+            if not self._watched(name):
                 continue
             values = stretch.names[name].total() if name in stretch.names else 0
-            if name in places:
-                start = self.layout.start(places[name])
-                values += int(dense[start : start + FEATURE_BINS].sum())
+            if name in self._unknown:
+                values += int(_bins(stretch, self._unknown[name]).sum())
             if stretch.rows and values / stretch.rows >= BURST:
                 missing = 1 - values / stretch.rows
                 found.append(Measured(f"feature:{name}", 0.0, None, missing, 0.0, 0.0, wrong=True))
@@ -362,9 +366,14 @@ class Yardstick:
 def _edges(column: _Column) -> tuple[int, int, int, int]:
     """Where a feature's cells begin and end, and in between those that the reference has filled."""
     assert column.start is not None
-    filled = np.flatnonzero(column.before.bins)
-    low, high = int(filled[0]), int(filled[-1])
+    seen = filled_cells(column.before.bins)
+    low, high = int(seen[0]), int(seen[-1])
     return column.start, column.start + low, column.start + high + 1, column.start + FEATURE_BINS
+
+
+def _bins(stretch: Stretch, start: int) -> Counts:
+    """The counts of the numbers whose cells begin there."""
+    return stretch.run(start, start + FEATURE_BINS)
 
 
 def _sums(owner: NDArray[np.intp], values: NDArray[Any], many: int) -> Floats:

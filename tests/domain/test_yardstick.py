@@ -137,10 +137,10 @@ def test_stretches_add_up_and_come_back_from_what_is_saved(seed: int, parts: int
     every = [stretch(chance, 30) for _ in range(parts)]
     whole = together(every, LAYOUT.cells)
     assert whole.rows == 30 * parts
-    assert (whole.dense(LAYOUT.cells) == sum(each.dense(LAYOUT.cells) for each in every)).all()
+    assert (whole.run(0, LAYOUT.cells) == sum(each.run(0, LAYOUT.cells) for each in every)).all()
     assert whole.names["colour"] == sum((each.names["colour"] for each in every), Counter())
     back = Stretch.of_plain(whole.plain())
-    assert (back.dense(LAYOUT.cells) == whole.dense(LAYOUT.cells)).all()
+    assert (back.run(0, LAYOUT.cells) == whole.run(0, LAYOUT.cells)).all()
     assert (back.rows, back.first, back.last, back.names) == (
         whole.rows,
         whole.first,
