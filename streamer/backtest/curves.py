@@ -44,9 +44,6 @@ class Curves:
         """So many predictions there will be."""
         self.step = max(1, total // POINTS)
 
-    def due(self, rows: int) -> bool:
-        return rows % self.step == 0
-
     def take(self, rows: int, clock: int, partition: Partition) -> None:
         """Read what there is. ``rows``: predictions so far."""
         self._before = read_partition(partition, self._before)

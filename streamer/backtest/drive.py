@@ -53,7 +53,8 @@ class Record:
 class Drive:
     """One objectives file at work on a log; where ``replay`` sends events.
 
-    ``told``: every alert, in order. ``clock``: the newest event time in ms.
+    ``told``: every alert, in order. ``clock``: the newest event time in ms. ``rows``, ``labels``: so many
+    predictions and labels have been taken.
     """
 
     def __init__(
@@ -63,36 +64,43 @@ class Drive:
         self.pipeline = Pipeline(self.partition, partition, topics, _as_it_is)
         self.told: list[Told] = []
         self.clock = 0
-        self._offsets = [0, 0]
+        self.rows = self.labels = 0
         self._kind = PREDICTIONS
         self._waiting: list[Record] = []
 
     # -- events ----------------------------------------------------------------------------------
 
     def prediction(self, event: Mapping[str, Any]) -> None:
-        self._pass_to(event["timestamp"])
-        self.take(PREDICTIONS, event, self.clock)
+        at = event["timestamp"]
+        if at > self.clock:
+            self._pass_to(at)
+        if self._kind != PREDICTIONS or len(self._waiting) >= MOST_TOGETHER:
+            self._begin(PREDICTIONS)
+        self._waiting.append(Record(self.clock, self.rows, event))
+        self.rows += 1
 
     def label(self, event: Mapping[str, Any]) -> None:
-        self._pass_to(event["timestamp"])
-        self.take(LABELS, event, self.clock)
+        at = event["timestamp"]
+        if at > self.clock:
+            self._pass_to(at)
+        if self._kind != LABELS or len(self._waiting) >= MOST_TOGETHER:
+            self._begin(LABELS)
+        self._waiting.append(Record(self.clock, self.labels, event))
+        self.labels += 1
 
     def take(self, kind: int, event: Mapping[str, Any], at: int) -> None:
-        """The next record, as it is. ``at``: its record time in ms."""
-        waiting = self._waiting
-        if kind != self._kind or len(waiting) >= MOST_TOGETHER:
-            self.feed()
-            self._kind, waiting = kind, self._waiting
-        if at > self.clock:
-            self.clock = at
-        offset = self._offsets[kind]
-        waiting.append(Record(at, offset, event))
-        self._offsets[kind] = offset + 1
+        """The next record, as it is: its own time does not move the clock. ``at``: its record time in ms."""
+        if kind != self._kind or len(self._waiting) >= MOST_TOGETHER:
+            self._begin(kind)
+        self.clock = max(self.clock, at)
+        self._waiting.append(Record(at, self.rows if kind == PREDICTIONS else self.labels, event))
+        self.rows += kind == PREDICTIONS
+        self.labels += kind == LABELS
 
-    @property
-    def rows(self) -> int:
-        """Predictions so far."""
-        return self._offsets[PREDICTIONS]
+    def _begin(self, kind: int) -> None:
+        """Feed what has been taken; what is taken from now on is of this kind."""
+        self.feed()
+        self._kind = kind
 
     def tick(self, now: int) -> None:
         """Nothing has come until now (ms)."""
@@ -116,9 +124,7 @@ class Drive:
     # -- time ------------------------------------------------------------------------------------
 
     def _pass_to(self, time: int) -> None:
-        """Move the clock to a time; stop on the way where something is due."""
-        if time <= self.clock:
-            return
+        """Move the clock on to a time; stop on the way where something is due."""
         if time - self.clock >= 2 * SECOND and self.clock:
             self.feed()
             for moment in sorted({at for at in self._due() if self.clock < at < time}):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from streamer.adapters.tables import TableError
+from streamer.backtest.ahead import read_ahead
 from streamer.backtest.curves import Curve, Curves
 from streamer.backtest.drive import Drive, Told
 from streamer.backtest.verdict import Verdict, always, judge, never
@@ -17,6 +20,8 @@ from streamer.domain.objectives import FieldMap, ModelSpec, Objectives
 from streamer.replay import Plan, Played, play
 
 WITHIN = 1000
+LONG_BYTES = 4_000_000
+"""From here on a log is worth a process that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +95,35 @@ class _Sink:
         self.rows = 0
         self.times = sorted(_ms(each) for each in asked.changes if isinstance(each, datetime))
         self.reached: list[int] = []
+        self._awaited: float = min(self.times, default=math.inf)
+        self._read_at = 1  # at so many rows the curves are read again
 
     def prediction(self, event: Mapping[str, Any]) -> None:
-        while len(self.reached) < len(self.times) and event["timestamp"] >= self.times[len(self.reached)]:
-            self.reached.append(self.rows)
+        if event["timestamp"] >= self._awaited:
+            self._reach(event["timestamp"])
         self.rows += 1
-        for drive, curves in zip(self.drives, self.curves, strict=True):
+        for drive in self.drives:
             drive.prediction(event)
-            if curves.due(self.rows):
+        if self.rows == self._read_at:
+            for drive, curves in zip(self.drives, self.curves, strict=True):
                 self._read(drive, curves)
+            self._plan_reading()
+
+    def _reach(self, time: int) -> None:
+        while len(self.reached) < len(self.times) and time >= self.times[len(self.reached)]:
+            self.reached.append(self.rows)
+        left = self.times[len(self.reached) :]
+        self._awaited = left[0] if left else math.inf
 
     def expect(self, total: int) -> None:
         """So many predictions there will be."""
         for curves in self.curves:
             curves.expect(total)
+        self._plan_reading()
+
+    def _plan_reading(self) -> None:
+        step = self.curves[0].step
+        self._read_at = (self.rows // step + 1) * step
 
     def _read(self, drive: Drive, curves: Curves) -> None:
         drive.feed()
@@ -129,6 +149,7 @@ def backtest(
 
     Raises:
         TableError: as ``replay.play``; or a known change does not lie in the log.
+        ReaderLost: of a long log: the process that reads it was killed.
     """
     sink = _Sink(asked)
 
@@ -136,7 +157,8 @@ def backtest(
         sink.expect(total)
         progress(done, total)
 
-    played = play(asked.plan, sink, counted, going)
+    reading = read_ahead if _is_long(asked.plan.predictions) else play
+    played = reading(asked.plan, sink, counted, going)
     sink.finish()
     changes = _rows_of(asked, sink, complete=going())
     model = asked.plan.model
@@ -157,6 +179,10 @@ def backtest(
         always(sink.rows, every, changes, asked.within) if changes else None,
         never(changes) if changes else None,
     )
+
+
+def _is_long(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size >= LONG_BYTES
 
 
 def _rows_of(asked: Asked, sink: _Sink, complete: bool) -> tuple[int, ...]:
