@@ -43,6 +43,9 @@ BUDGET_ROWS = 20_000
 STABLE_ROWS = 10_000
 STABLE_ALARMS = 200
 CALIBRATION_ROWS = 400_000
+WATCHED = ("score", "feature:AGEP", "feature:SCHL", "feature:RELP")
+"""Of the employment log, beside the error and the distance of every column."""
+
 HISTORY = 10_000
 """Where no change is known, so many rows at the beginning are the history."""
 
@@ -119,7 +122,7 @@ def _parameters(detector: DetectorSpec) -> dict[str, Any]:
 def budgets(folder: Path) -> Iterator[dict[str, Any]]:
     """What is told where nothing changes, under rules that were calibrated."""
     error = replace(spec_of(error_drift(ADWIN, PAGE_HINKLEY, quiet=500)), task="binary")
-    low = ThresholdSpec("accuracy", "accuracy", WindowSpec("last", 1000), minimum=0.88)
+    low = ThresholdSpec("accuracy", "accuracy", WindowSpec("last", 1000), minimum=0.9)
     yield _kept("independent errors, 10 %", replace(error, thresholds=(low,)), _coins(0.1, 0.1))
     yield _kept("errors in clumps, 10 %", error, _coins(0.1, 0.6))
     log = folder / "log.csv"
@@ -134,11 +137,10 @@ def budgets(folder: Path) -> Iterator[dict[str, Any]]:
     history = read(Plan(MODEL, log, interval_ms=INTERVAL_MS, start_ms=START, limit=50_000), _silent, _on)
     whole = replace(
         error,
-        drift=(*error.drift, DriftSpec("score", (ADWIN,), quiet_rows=500)),
+        drift=(*error.drift, *(DriftSpec(signal, (ADWIN,), quiet_rows=500) for signal in WATCHED)),
         reference=ReferenceSpec("first", 10_000),
-        profile_features=False,
     )
-    yield _kept("employment, blocks", whole, _drawn(history), history)
+    yield _kept("employment and its features, blocks", whole, _drawn(history), history)
 
 
 Source = Callable[[int, np.random.Generator], Iterator[Event]]

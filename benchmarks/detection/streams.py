@@ -67,9 +67,9 @@ def write_log(stream: Stream, path: Path) -> None:
 
 
 def write_employment(path: Path) -> None:
-    """A real prediction log: the years 2016 to 2018 of the US census employment task."""
+    """A real prediction log with its features: the years 2016 to 2018 of the US census employment task."""
     table = pd.read_csv(FOLDER / "employment_analysis.csv.gz")
     truth = pd.read_csv(FOLDER / "employment_analysis_target.csv.gz")
     table = table.merge(truth, on="id", validate="one_to_one")
     names = {"predicted_probability": "score", "employed": "label"}
-    table.rename(columns=names)[["prediction", "score", "label"]].to_csv(path, index=False)
+    table.rename(columns=names).drop(columns=["id", "year"]).to_csv(path, index=False)
