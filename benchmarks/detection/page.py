@@ -25,16 +25,17 @@ cell has only the incidents, and the first {history:,} rows were taken for usual
 """
 WITHIN = """
 In time is within 1,000 predictions, on the short insects stream within 400. Rules are looked at every 100
-predictions (`evaluate_every`), so delays are multiples of that. The class mix of the gradual
-insects stream changes at other places too, so what counts as false there may not be.
+predictions (`evaluate_every`), so delays are multiples of that. The class mix of the gradual insects stream
+changes at other places too, so what counts as false there may not be.
 """
 STABLE = """
 Rules calibrated for one false incident in {stable:,} predictions, then a fresh stream long enough for
-{alarms:,} of them. All rules of a model share the budget: with independent errors also a limit of the accuracy,
-which the model just keeps; with the employment log ADWIN on the score and three features, and the distance of
-all 16 features, the score, the prediction and the label. Independent and clumped errors come from the process
-itself, not from the history that was calibrated on; blocks are drawn anew from the real log, as long as its autocorrelation asks for. `make
-detection` fails where more is told than the budget and a fifth.
+{alarms:,} of them. All rules of a model share the budget: with independent errors also a limit of the
+accuracy, which the model just keeps; with the employment log ADWIN on the score and three features, and the
+distance of all 16 features, the score, the prediction and the label. Independent and clumped errors come
+from the process itself, not from the history that was calibrated on; blocks are drawn anew from the real
+log, as long as its autocorrelation asks for. `make detection` fails where more is told than the budget and
+a fifth.
 """
 
 
