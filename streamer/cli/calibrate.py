@@ -105,7 +105,7 @@ def text_of(spec: ModelSpec, found: Calibration, gap_ms: float) -> Iterator[Tabl
         f"history: {found.rows:,} rows of {terminal.clean(found.made_of)}, drawn in blocks of"
         f" {found.block:,}; {found.tried_rows:,} predictions tried"
     )
-    table = Table("rule", "", "in the file", "needed", "share of the budget", "")
+    table = Table("rule", "", "in the file", "needed", "of the budget", "")
     for setting in found.settings:
         knob = setting.knob
         own = own_value(spec, knob)
@@ -115,18 +115,22 @@ def text_of(spec: ModelSpec, found: Calibration, gap_ms: float) -> Iterator[Tabl
             LADDERS[knob.kind].parameter,
             f"{own:.4g}",
             needed,
-            f"{setting.rate:.3g}",
+            f"{setting.rate:.1%}",
             _note(setting),
         )
     yield table
+    if any(setting.extrapolated for setting in found.settings):
+        yield Text("≈ extrapolated: too rare to be counted; --rows draws more.", "dim")
     told = sum(found.tried.values())
     verdict = f"with all of them in place: {told:,} incidents where the budget has {found.allowed:,.3g}"
     yield Text(verdict, "green" if told <= max(1.0, found.allowed) else "yellow")
     if any(setting.value is None for setting in found.settings):
-        yield Text("A rule that nothing makes quiet is one whose limit the history itself breaks.", "yellow")
+        yield Text(
+            "✗ nothing makes it that quiet: its limit is one that the history itself breaks.", "yellow"
+        )
 
 
 def _note(setting: Setting) -> Text:
     if setting.value is None:
-        return Text("nothing makes it that quiet", "yellow")
-    return Text("extrapolated" if setting.extrapolated else "", "dim")
+        return Text("✗", "yellow")
+    return Text("≈" if setting.extrapolated else "", "dim")
