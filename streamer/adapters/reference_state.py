@@ -58,7 +58,7 @@ def _take_outputs(reference: Reference, monitor: VersionMonitor) -> None:
     """Scores and errors, of the window that holds all labelled rows."""
     if monitor.task == "regression":
         return
-    counts = monitor.windows[LIFETIME.name].tally
+    counts = monitor.figures.windows[LIFETIME.name].tally
     if monitor.task == "binary":
         by_bin = counts.reshape(SCORE_BINS, 2, 2)
         reference.truths += counts

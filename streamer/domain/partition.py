@@ -306,8 +306,8 @@ class Partition:
         if kind == PERIODS:
             return model.former is None and key[4] in version.periods.sizes
         if kind == "traffic":
-            return window in version.traffic
-        return window in version.windows and key[3] == version.window_key("labels", window)
+            return window in version.figures.traffic
+        return window in version.figures.windows and key[3] == version.figures.key("labels", window)
 
     def _forget(self, model: ModelMonitor, version: VersionMonitor, second: int) -> None:
         """Forget what had been forgotten by this second of record time."""

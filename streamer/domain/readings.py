@@ -181,15 +181,15 @@ def _firing(who: tuple[str, str], rules: Sequence[AnyRule]) -> Iterator[Sample]:
 
 
 def _windows(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
-    for name, window in version.windows.items():
+    for name, window in version.figures.windows.items():
         yield from _scores((*who, name), version, name, window.tally)
-    for name, window in version.traffic.items():
+    for name, window in version.figures.traffic.items():
         counts = window.tally[:LATENCY_BINS]
         for percentile, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
             value = latency.quantile(counts, q)
             if value is not None:
                 yield Sample("model_latency_percentile_seconds", (*who, name, percentile), value / 1000)
-        speed = version.throughput(name) if window.spec.kind == "duration" else None
+        speed = version.figures.throughput(name) if window.spec.kind == "duration" else None
         if speed is not None:
             yield Sample("model_throughput_predictions_per_second", (*who, name), speed.value)
 
@@ -208,7 +208,7 @@ def _scores(labels: tuple[str, ...], version: VersionMonitor, window: str, tally
     names = BINARY_SCORES if version.task == "binary" else MULTICLASS_SCORES
     for score in names:
         if version.task == "binary":
-            estimate = version.binary(window).estimate(score)
+            estimate = version.figures.binary(window).estimate(score)
         else:
             estimate = scores.multiclass_estimate(counts, score, None, None)
         if estimate is not None:
@@ -276,7 +276,7 @@ def _ordered(who: tuple[str, str], version: VersionMonitor) -> Iterator[Sample]:
 
 
 def _histograms(who: tuple[str, str], version: VersionMonitor) -> Iterator[Histogram]:
-    cumulated = version.traffic[LIFETIME.name].tally[:LATENCY_BINS].cumsum()
+    cumulated = version.figures.traffic[LIFETIME.name].tally[:LATENCY_BINS].cumsum()
     upper = [int(cumulated[at]) for at in _LATENCY_AT]
     counts = np.diff([0, *upper, int(cumulated[-1])])
     yield Histogram(

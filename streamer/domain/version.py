@@ -16,12 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.domain import latency, moments, scores
+from streamer.domain import scores
 from streamer.domain.alerts import State, Transition
 from streamer.domain.bins import (
-    BINARY_CODES,
-    LATENCY_BINS,
-    MULTICLASS_CODES,
     latency_bins,
 )
 from streamer.domain.changes import NEAR
@@ -29,10 +26,10 @@ from streamer.domain.classes import Classes
 from streamer.domain.data_watch import DataWatch, data_watches
 from streamer.domain.drift import Detection, SignalWatch
 from streamer.domain.examples import build_examples
+from streamer.domain.figures import NO_LATENCY, Figures
 from streamer.domain.groups import Groups
 from streamer.domain.join import EXPIRED, JoinTable
 from streamer.domain.live_estimate import LiveEstimate
-from streamer.domain.moment_windows import build_moment_window
 from streamer.domain.moments import Moments
 from streamer.domain.objectives import (
     LABEL_SIGNALS,
@@ -45,7 +42,6 @@ from streamer.domain.objectives import (
     Room,
     Task,
     ThresholdSpec,
-    WindowSpec,
 )
 from streamer.domain.pane_log import PaneLog
 from streamer.domain.payload import PAYLOAD_BITS, Scored, class_rows, number_rows
@@ -65,10 +61,9 @@ from streamer.domain.rules import (
 from streamer.domain.scores import Estimate
 from streamer.domain.segments import Recoding, Segments
 from streamer.domain.timeline import Timeline
-from streamer.domain.windows import Blocks, Window, build_window
+from streamer.domain.windows import Blocks
 
 _Waited = tuple[list[Row], bool, bool]
-NO_LATENCY = LATENCY_BINS
 ORDER_ROWS = "order/rows"
 """The blocks of the rows that wait in prediction order."""
 
@@ -84,7 +79,6 @@ LARGEST_FEATURE = 1e300
 LAG_BOUNDS_S = (1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
 _LAG_BOUNDS_MS = np.array(LAG_BOUNDS_S) * 1000
 _NUMBERS = (float, int)
-_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
 class VersionMonitor:
@@ -94,15 +88,12 @@ class VersionMonitor:
     # thousand models would wait for memory at each look-up.
     __slots__ = (
         "_alarms",
-        "_figures",
         "_judged_labels",
         "_judged_predictions",
         "_judged_settled",
-        "_label_windows",
         "_ordered",
         "_rules_of",
         "_saved",
-        "_traffic_windows",
         "_watched",
         "accepted",
         "classes",
@@ -116,6 +107,7 @@ class VersionMonitor:
         "examples",
         "expired",
         "feature_watches",
+        "figures",
         "groups",
         "joined",
         "label_time",
@@ -139,9 +131,7 @@ class VersionMonitor:
         "table",
         "task",
         "thresholds",
-        "traffic",
         "version",
-        "windows",
     )
 
     def __init__(
@@ -168,10 +158,6 @@ class VersionMonitor:
         self._saved: tuple[int, ...] = ()
         self.groups = Groups(spec, task, segments, self.table)
 
-        self.windows: dict[str, Window] = {w.name: self._label_window(w) for w in spec.every_window}
-        self.traffic: dict[str, Window] = {
-            w.name: build_window(w, LATENCY_BINS + 1) for w in spec.every_window
-        }
         related = spec.reference is not None
         self.profile = Profile(limits.max_features, room.features, related) if spec.profile_features else None
         self.thresholds = [ThresholdRule(t, spec.model, version) for t in spec.thresholds if _fits(t, task)]
@@ -190,6 +176,7 @@ class VersionMonitor:
         }
         # Which rows wait until labels have had their time: those of the figures, those of the error.
         self._ordered = (spec.order == "prediction", spec.error_order == "prediction")
+        self.figures = Figures(spec, task, classes, self._ordered[0])
         self.order = PredictionOrder(spec.pane_ms, spec.matures_after_ms) if spec.waits else None
         self.panes = PaneLog(task, spec.pane_ms, spec.label_wait_ms) if self._ordered[0] else None
         self.data: dict[str, DataWatch] = data_watches(spec, version)
@@ -200,8 +187,6 @@ class VersionMonitor:
         on_labels = [rule.spec for rule in self._rules_of["labels"]]
         self.labelled = Timeline(self.every) if on_labels else None  # when labelled rows were predicted
         self.examples = build_examples(spec, task, on_labels, {} if classes is None else classes.table)
-        self._label_windows = list(self.windows.values())
-        self._traffic_windows = list(self.traffic.values())
         self.rules: tuple[AnyRule, ...] = (
             *self.thresholds,
             *self.drift_rules.values(),
@@ -213,12 +198,6 @@ class VersionMonitor:
         self.rows: list[tuple[int, Any, int, int, str]] = []
         self._watched = 0  # so many of ``made`` the detectors have seen
         self._alarms: dict[str, list[Detection]] = {}  # found, to be told at the next evaluation
-        self._figures: dict[str, scores.Binary] = {}
-
-    def _label_window(self, spec: WindowSpec) -> Window:
-        if self.task == "regression":
-            return build_moment_window(spec)
-        return build_window(spec, BINARY_CODES if self.task == "binary" else MULTICLASS_CODES)
 
     def _watch(self, signal: str, bounded: bool) -> SignalWatch | None:
         spec: DriftSpec | None = next((d for d in self.spec.drift if d.signal == signal), None)
@@ -289,9 +268,7 @@ class VersionMonitor:
         """Labelled rows: into the windows, and into the detectors of the error."""
         made_at, rows, losses = scored
         if figures:
-            self._figures.clear()
-            for window in self._label_windows:
-                window.extend(rows, row_times)
+            self.figures.take_labels(rows, row_times)
             self.groups.count_labels(packed, rows, row_times)
             before = self._labelled[0] - len(ids)
             if self.labelled is not None:
@@ -305,13 +282,11 @@ class VersionMonitor:
 
     def _restate(self, packed: Sequence[int], rows: Any, made_at: NDArray[np.int64], late: list[int]) -> None:
         """Rows (by position) whose pane was counted before they came: into the windows that still hold it."""
-        self._figures.clear()
         times = made_at[late].tolist()
         mine = [rows[at] for at in late] if self.task == "regression" else rows[late]
         if self.panes is not None:
             self.panes.add(mine, made_at[late], late=True)
-        for window in self._label_windows:
-            window.restate(mine, times)
+        self.figures.restate(mine, times)
         self.groups.restate([packed[at] for at in late], mine, times)
 
     def _watch_predictions(self) -> None:
@@ -337,9 +312,7 @@ class VersionMonitor:
         self.made, self._watched = [], 0
         if "data" in self.data:
             self.data["data"].take_predictions(self.task, payloads, found)
-        codes = self._latency_codes(np.array(latencies, np.float64))
-        for window in self._traffic_windows:
-            window.extend(codes, times)
+        self.figures.take_predictions(self._latency_codes(np.array(latencies, np.float64)), times)
 
     def _note_alarms(self, signal: str, found: list[Detection]) -> None:
         if found:
@@ -361,12 +334,12 @@ class VersionMonitor:
         self.periods.turn(time, self._totals(), self._aside())
 
     def _totals(self) -> Totals:
-        labels = self.windows[LIFETIME.name].tally
+        labels = self.figures.windows[LIFETIME.name].tally
         return Totals(
             (self.accepted, self.joined, self.expired["label_wait"], self.duplicates),
             dict(self.detections),
             replace(labels) if isinstance(labels, Moments) else labels.copy(),
-            self.traffic[LIFETIME.name].tally.copy(),
+            self.figures.traffic[LIFETIME.name].tally.copy(),
             {} if self.groups.figures is None else self.groups.figures.lifetime(),
         )
 
@@ -467,11 +440,10 @@ class VersionMonitor:
     def near_ms(self) -> float:
         """How far apart dates of one change may be: as long as some windows of rows last, in event time."""
         self.flush()
-        sizes = [self.every, *(w.spec.size for w in self.windows.values() if w.spec.kind == "last")]
+        sizes = [self.every, *(w.size for w in self.spec.every_window if w.kind == "last")]
         if self.data:
             sizes.append(self.spec.data_drift.rows)
-        lifetime = self.traffic[LIFETIME.name]
-        return NEAR * max(sizes) * lifetime.span_ms() / max(1, lifetime.rows - 1)
+        return NEAR * max(sizes) * self.figures.row_ms
 
     def _judge_drift(self, signal: str, watch: SignalWatch, now: int) -> list[Transition]:
         """Tell of the alarms since the last evaluation, or end an incident after the quiet stretch."""
@@ -604,51 +576,13 @@ class VersionMonitor:
 
     def samples(self, spec: ThresholdSpec) -> int:
         """How many rows there are to judge an objective by; see ``ThresholdSpec``."""
-        if spec.signal == "label_coverage":
-            return self.settled
-        if spec.signal == "throughput":
-            return int(spec.limit * self._span_ms(spec.window.name) / 1000)
-        if spec.signal in _QUANTILES:
-            window = self.traffic[spec.window.name]
-            return window.rows - int(window.tally[NO_LATENCY])
-        return self.windows[spec.window.name].rows
+        return self.settled if spec.signal == "label_coverage" else self.figures.samples(spec)
 
     def estimate(self, spec: ThresholdSpec, confidence: float | None) -> Estimate | None:
         """The figure of one objective, with bounds at this confidence, None for no bounds."""
-        if spec.signal in _QUANTILES:
-            counts = self.traffic[spec.window.name].tally[:LATENCY_BINS]
-            return latency.latency_estimate(counts, _QUANTILES[spec.signal], spec.limit, confidence)
-        if spec.signal == "throughput":
-            return self.throughput(spec.window.name)
         if spec.signal == "label_coverage":
             return self.coverage(confidence)
-        if self.task == "binary":
-            return self.binary(spec.window.name).estimate(spec.signal, confidence)
-        tally = self.windows[spec.window.name].tally
-        if self.task == "regression":
-            return moments.regression_estimate(tally, spec.signal, confidence)
-        klass = None
-        if spec.klass is not None and self.classes is not None:
-            klass = self.classes.table.get(spec.klass)
-            if klass is None:
-                return None
-        return scores.multiclass_estimate(tally, spec.signal, confidence, klass)
-
-    def binary(self, window: str) -> scores.Binary:
-        """The scores of a window of a binary model, as of the rows counted so far."""
-        found = self._figures.get(window)
-        if found is None:
-            found = self._figures[window] = scores.Binary(self.windows[window].tally)
-        return found
-
-    def throughput(self, window: str) -> Estimate | None:
-        """Predictions a second over a window of time, from the first second on."""
-        span, rows = self._span_ms(window), self.traffic[window].rows
-        return Estimate(rows * 1000 / span, rows, None, None) if span >= 1000 else None
-
-    def _span_ms(self, window: str) -> int:
-        found = self.traffic[window]
-        return min(found.span_ms(), found.spec.size or found.span_ms())
+        return self.figures.estimate(spec, confidence)
 
     def coverage(self, confidence: float | None) -> Estimate | None:
         """The share of settled predictions (joined or expired) that got a label."""
@@ -709,12 +643,7 @@ class VersionMonitor:
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Blocks]]:
         """The small head, and the changed blocks of each long window."""
         self.flush()
-        heads: dict[str, Any] = {}
-        blocks: dict[str, Blocks] = {}
-        for kind, windows in (("labels", self.windows), ("traffic", self.traffic)):
-            for name, window in windows.items():
-                key = self.window_key(kind, name)
-                heads[key], blocks[key] = window.snapshot()
+        heads, blocks = self.figures.snapshot()
         by_group, more = self.groups.snapshot()
         blocks |= more
         watches = {"error": self.error_watch, "score": self.score_watch}
@@ -753,11 +682,6 @@ class VersionMonitor:
         blocks[PERIODS] = self.periods.snapshot()
         self._saved = self._mark()
         return head, blocks
-
-    def window_key(self, kind: str, name: str) -> str:
-        """What a window's state is called. Times of one order mean nothing in a window of the other."""
-        ordered = self._ordered[0] and self.windows[name].spec.kind == "duration"
-        return f"{'ordered' if ordered and kind == 'labels' else kind}/{name}"
 
     def _restore_order(
         self, head: Mapping[str, Any] | None, rows: Mapping[int, Any], recoding: Recoding | None
@@ -819,9 +743,8 @@ class VersionMonitor:
         waited = self._restore_order(saved, blocks.get(ORDER_ROWS, {}), recoding)
         if self.panes is not None and not task_changed and "panes" in head:
             self.panes.restore(head["panes"], blocks.get(ORDER_PANES, {}))
-        self._restore_windows("traffic", self.traffic, head["windows"], blocks)
+        self.figures.restore(head["windows"], blocks, labels=not task_changed)
         if not task_changed:
-            self._restore_windows("labels", self.windows, head["windows"], blocks)
             for name, watch in (("error", self.error_watch), ("score", self.score_watch)):
                 if watch is not None and name in head["watches"]:
                     watch.restore(head["watches"][name])
@@ -863,18 +786,6 @@ class VersionMonitor:
             if not data.restore(heads.get(signal), blocks, profile, self._class_names):
                 data.begin(*at[signal], profile)  # the file has asked for it only now
         self._calibrate()
-
-    def _restore_windows(
-        self,
-        kind: str,
-        windows: Mapping[str, Window],
-        heads: Mapping[str, Any],
-        blocks: Mapping[str, Mapping[int, bytes]],
-    ) -> None:
-        for name, window in windows.items():
-            key = self.window_key(kind, name)
-            if key in heads:
-                window.restore(heads[key], blocks.get(key, {}))
 
 
 class _MadeAt(Sequence[int]):

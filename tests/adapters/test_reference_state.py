@@ -40,7 +40,7 @@ def test_every_version_of_every_model_is_taken_as_it_was_counted(stage: Stage) -
                     assert found.columns[feature].names == names
                 live.flush()
                 if live.task != "regression":
-                    assert found.judged == live.windows[LIFETIME.name].rows == live.joined
+                    assert found.judged == live.figures.windows[LIFETIME.name].rows == live.joined
                     accuracy = told.get((name, live.version, LIFETIME.name))
                     assert found.error_rate == (None if accuracy is None else pytest.approx(1 - accuracy))
                 seen.add(live.task)

@@ -172,7 +172,10 @@ def facts(pipeline: Pipeline) -> dict[str, Any]:
             head, _ = version.snapshot()
             head["windows"] = {
                 f"{kind}/{window}": (plain(each.tally), each.span_ms())
-                for kind, windows in (("labels", version.windows), ("traffic", version.traffic))
+                for kind, windows in (
+                    ("labels", version.figures.windows),
+                    ("traffic", version.figures.traffic),
+                )
                 for window, each in windows.items()
             }
             found[name, version.version] = {

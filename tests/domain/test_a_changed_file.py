@@ -103,8 +103,8 @@ def test_another_task_begins_the_labelled_figures_anew_and_loses_no_count(
     assert (version.accepted, version.joined, len(version.table.pending)) == (6_000, 5_500, 0)
     assert version.expired == {"label_wait": 0, "capacity": 0, "task_changed": 500}
     assert pipeline.partition.models["m"].labels.unmatched == 1
-    assert version.traffic["lifetime"].rows == 6_000
-    assert version.windows["lifetime"].rows == 0
+    assert version.figures.traffic["lifetime"].rows == 6_000
+    assert version.figures.windows["lifetime"].rows == 0
     assert identity_holds(pipeline)
     after = Log(log.at + 1_000)
     after.offsets = log.offsets
@@ -116,7 +116,7 @@ def test_another_task_begins_the_labelled_figures_anew_and_loses_no_count(
     disk.commit(pipeline)
     again = disk.restore().partition.models["m"].every_version[0]
     assert value(again.estimate(threshold("mae"), None)) == 0.5
-    assert (again.joined, again.windows["lifetime"].rows) == (5_600, 100)
+    assert (again.joined, again.figures.windows["lifetime"].rows) == (5_600, 100)
 
 
 def test_coverage_fires_when_predictions_expire_after_the_last_of_them_was_made() -> None:

@@ -143,6 +143,6 @@ def test_however_a_service_spells_its_classes_the_accuracy_is_that_of_scikit_lea
         assert version.joined == len(rows)
         predicted, actual = zip(*((int(p), int(a)) for p, a in rows), strict=True)
         expected = metrics.accuracy_score(actual, predicted, normalize=False)
-        counts = version.windows["lifetime"].tally
+        counts = version.figures.windows["lifetime"].tally
         right = counts.reshape(-1, 4)[:, [0, 3]].sum() if task == "binary" else counts.reshape(64, 64).trace()
         assert right == expected

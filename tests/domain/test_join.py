@@ -158,7 +158,7 @@ def test_an_expired_prediction_was_still_made_and_counts_in_no_score() -> None:
     [version] = story.pipeline.partition.models["m"].every_version
     version.flush()
     assert (version.accepted, version.joined) == (2, 1)
-    assert int(version.windows["lifetime"].tally.sum()) == 1
+    assert int(version.figures.windows["lifetime"].tally.sum()) == 1
 
 
 # -- the same id again ---------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_of_two_predictions_with_one_id_the_first_is_scored() -> None:
     story.label("a", value=0)
     [version] = story.pipeline.partition.models["m"].every_version
     version.flush()
-    tn, _, _, tp = version.windows["lifetime"].tally.reshape(-1, 4).sum(axis=0).tolist()
+    tn, _, _, tp = version.figures.windows["lifetime"].tally.reshape(-1, 4).sum(axis=0).tolist()
     assert (tn, tp) == (1, 0)
 
 
@@ -329,7 +329,7 @@ def test_any_order_of_predictions_and_labels_joins_what_pandas_merges(seed: int,
     }
     [version] = story.pipeline.partition.models["m"].every_version
     version.flush()
-    cells = version.windows["lifetime"].tally.reshape(-1, 2, 2).sum(axis=0)  # predicted, true
+    cells = version.figures.windows["lifetime"].tally.reshape(-1, 2, 2).sum(axis=0)  # predicted, true
     expected = pd.crosstab(merged.value_predicted, merged.value_true).reindex(
         index=[0, 1], columns=[0, 1], fill_value=0
     )

@@ -85,7 +85,7 @@ class Story:
         """tn, fn, fp, tp over the lifetime."""
         found = self.pipeline.partition.models[model].versions[version]
         found.flush()
-        tn, fn, fp, tp = found.windows["lifetime"].tally.reshape(-1, 4).sum(axis=0).tolist()
+        tn, fn, fp, tp = found.figures.windows["lifetime"].tally.reshape(-1, 4).sum(axis=0).tolist()
         return tn, fn, fp, tp
 
     def told(self) -> list[dict[str, Any]]:
@@ -143,8 +143,8 @@ def test_numbers_meet_numbers_and_their_errors_are_those_of_the_first_label() ->
     assert story.labels == {"joined": 2, "duplicate": 1, "conflicting": 1}
     [version] = story.pipeline.partition.models["m"].every_version
     version.flush()
-    assert version.windows["lifetime"].tally.n == 2
-    assert version.windows["lifetime"].tally.sum_abs == (0.5 + 2.0) * 2**64
+    assert version.figures.windows["lifetime"].tally.n == 2
+    assert version.figures.windows["lifetime"].tally.sum_abs == (0.5 + 2.0) * 2**64
 
 
 @pytest.mark.parametrize("value", ["5", True, None, 1e200, [1]])
@@ -331,7 +331,7 @@ def test_the_score_of_the_positive_class_is_taken_however_it_was_sent(
         story = Story(SPEC).predict("a", 1, **sent).label("a", 1)
         story.confusion()
         tally: list[int] = (
-            story.pipeline.partition.models["m"].versions[""].windows["lifetime"].tally.tolist()
+            story.pipeline.partition.models["m"].versions[""].figures.windows["lifetime"].tally.tolist()
         )
         return tally
 

@@ -212,7 +212,7 @@ def outcome(spec: ModelSpec, log: Log) -> dict[str, Any]:
         }
         for alert in pipeline.effects.alerts
     ]
-    windows = {name: (window.rows, plain(window.tally)) for name, window in version.windows.items()}
+    windows = {name: (window.rows, plain(window.tally)) for name, window in version.figures.windows.items()}
     return {"told": told, "windows": windows, "detections": version.detections, "judged": version.waiting}
 
 
@@ -240,12 +240,12 @@ def test_windows_and_detectors_take_the_rows_by_prediction_time_as_pandas_sorts_
     version, wanted = the_version(pipeline), by_prediction(rows)
     last = wanted.tail(20)
     for name, part in (("last 20", last), ("lifetime", wanted)):
-        estimate = version.binary(name).estimate("accuracy")
+        estimate = version.figures.binary(name).estimate("accuracy")
         assert estimate is not None
         assert (estimate.n, estimate.value) == (len(part), (part.value == part.truth).mean())
     pane = 4_000 // 60
     recent = wanted[wanted["at"] // pane > wanted["at"].max() // pane - 4_000 // pane]
-    assert version.windows["last 4s"].rows == len(recent)
+    assert version.figures.windows["last 4s"].rows == len(recent)
     watch = SignalWatch((TOUCHY,), bounded=True, every=version.every)
     watch.feed((wanted.value != wanted.truth).astype(float).tolist(), wanted["at"].tolist())
     assert version.error_watch is not None
@@ -281,8 +281,8 @@ def test_late_labels_restate_the_windows_of_time_and_of_a_life(rows: list[Labell
         assert found.order.late + found.order.counted + found.waiting == len(rows)
         some.tick(log.at + 60_000)
         for name in ("lifetime", "last 4s"):
-            assert plain(found.windows[name].tally) == plain(expected.windows[name].tally), (task, name)
-            assert found.windows[name].rows == expected.windows[name].rows
+            assert plain(found.figures.windows[name].tally) == plain(expected.figures.windows[name].tally), (task, name)
+            assert found.figures.windows[name].rows == expected.figures.windows[name].rows
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -306,7 +306,7 @@ def test_segments_add_up_to_the_window_with_late_labels_as_well(
     assert figures is not None
     for name in ("last 4s", "lifetime"):
         counted = [each.n if task == "regression" else int(each.sum()) for each in figures.tallies(0, name)]
-        assert sum(counted) == version.windows[name].rows
+        assert sum(counted) == version.figures.windows[name].rows
     sides = [sum(number % 3 == side for number in range(len(rows))) for side in range(3)]
     assert sorted(each for each in counted if each) == sorted(side for side in sides if side)
 
@@ -463,7 +463,7 @@ def test_the_last_panes_of_a_stream_that_stops_are_counted_as_time_passes() -> N
     assert the_version(pipeline).waiting == 10
     pipeline.tick(log.at + 7_500)
     version = the_version(pipeline)
-    assert (version.waiting, version.windows["lifetime"].rows) == (0, 10)
+    assert (version.waiting, version.figures.windows["lifetime"].rows) == (0, 10)
 
 
 def test_a_replay_of_old_data_closes_its_panes_by_its_own_time() -> None:
@@ -497,7 +497,7 @@ def test_predictions_of_an_old_time_are_counted_in_its_panes_if_late() -> None:
     version = the_version(pipeline)
     assert version.order is not None
     assert (version.order.counted, version.order.late) == (100, 10)
-    assert version.windows["lifetime"].rows == 110
+    assert version.figures.windows["lifetime"].rows == 110
 
 
 def test_a_batch_of_one_time_that_is_labelled_class_by_class_is_no_drift() -> None:
@@ -509,7 +509,7 @@ def test_a_batch_of_one_time_that_is_labelled_class_by_class_is_no_drift() -> No
     arrived = run(fraud("arrival"), log)
     ordered = run(fraud("prediction"), log, rest_ms=2 * DAY_MS)
     assert (alarms(arrived) > 0, alarms(ordered)) == (True, 0)
-    assert the_version(ordered).windows["lifetime"].rows == 6_000
+    assert the_version(ordered).figures.windows["lifetime"].rows == 6_000
 
 
 def test_what_expires_as_a_negative_is_in_time() -> None:
@@ -683,7 +683,7 @@ def test_another_order_loses_no_row_and_counts_none_twice(before: ModelSpec, aft
     disk.commit(pipeline)
     pipeline = disk.restore()
     if after.order == "arrival":
-        assert the_version(pipeline).windows["lifetime"].rows == 150
+        assert the_version(pipeline).figures.windows["lifetime"].rows == 150
     more = Log(log.at + 1_000)
     more.offsets = log.offsets
     for number in range(150, 200):
@@ -693,13 +693,13 @@ def test_another_order_loses_no_row_and_counts_none_twice(before: ModelSpec, aft
         pipeline.tick(more.at + second * 1_000)
     version = the_version(pipeline)
     assert (version.waiting, version.joined) == (0, 200)
-    assert version.windows["lifetime"].rows == 200
+    assert version.figures.windows["lifetime"].rows == 200
     if after.order == "prediction":  # of the last 4 s; with another meaning of time it has begun anew
-        assert version.windows["last 4s"].rows == (79 if before.order == "prediction" else 50)
+        assert version.figures.windows["last 4s"].rows == (79 if before.order == "prediction" else 50)
     assert version.groups.figures is not None
     for name in ("last 4s", "lifetime"):
         by_side = version.groups.figures.tallies(0, name)
-        assert sum(int(each.sum()) for each in by_side) == version.windows[name].rows
+        assert sum(int(each.sum()) for each in by_side) == version.figures.windows[name].rows
     assert version.error_watch is not None
     late = 0 if version.order is None else version.order.late
     assert version.error_watch.seen + (late if version.spec.error_order == "prediction" else 0) == 200
@@ -722,4 +722,4 @@ def test_another_length_of_panes_keeps_what_waits() -> None:
     pipeline.tick(log.at + 20_000)
     assert the_version(pipeline).waiting == 100
     pipeline.tick(log.at + 54_000)
-    assert the_version(pipeline).windows["lifetime"].rows == 100
+    assert the_version(pipeline).figures.windows["lifetime"].rows == 100
