@@ -281,8 +281,9 @@ def test_late_labels_restate_the_windows_of_time_and_of_a_life(rows: list[Labell
         assert found.order.late + found.order.counted + found.waiting == len(rows)
         some.tick(log.at + 60_000)
         for name in ("lifetime", "last 4s"):
-            assert plain(found.figures.windows[name].tally) == plain(expected.figures.windows[name].tally), (task, name)
-            assert found.figures.windows[name].rows == expected.figures.windows[name].rows
+            mine, wanted = (each.figures.windows[name] for each in (found, expected))
+            assert plain(mine.tally) == plain(wanted.tally), (task, name)
+            assert mine.rows == wanted.rows
 
 
 @pytest.mark.parametrize("task", TASKS)
