@@ -67,15 +67,18 @@ class DataWatch:
 
     __slots__ = (
         "_at", "_base", "_buckets", "_every", "_moved", "_since", "_taken", "_yardstick", "cells", "closed",
-        "drift", "measured", "output", "panes", "reference", "rule", "spec",
+        "drift", "measured", "output", "pane_rows", "panes", "reference", "rule", "spec", "task",
     )  # fmt: skip
 
-    def __init__(self, model: ModelSpec, version: str, spec: ReferenceSpec, signal: str) -> None:
+    def __init__(self, model: ModelSpec, version: str, spec: ReferenceSpec, signal: str, task: Task) -> None:
+        self.task = task
         self.spec, self.drift, self._every = spec, model.data_drift, model.evaluate_every
         self.output = "prediction" if signal == "data" else "label"
         self.rule = DataRule(self.drift, model.model, version, signal)
         self.cells: Counts = np.zeros(OUTPUTS, np.int64)
         self._taken: list[NDArray[np.intp]] = []  # cells of rows that are not counted yet
+        # A fifth of the window, in whole multiples of ``every``.
+        self.pane_rows = max(1, -(-self.drift.rows // (PANES * self._every))) * self._every
         self.reference: Stretch | None = None
         self.panes, self._buckets = Ring(), Ring()
         self._base = Stretch()  # all that had been counted at the last look
@@ -87,32 +90,31 @@ class DataWatch:
 
     # -- counting ------------------------------------------------------------------------------
 
-    def take_predictions(self, task: Task, payloads: Sequence[int], scores: Sequence[float | None]) -> None:
+    def take_predictions(self, payloads: Sequence[int], scores: Sequence[float | None]) -> None:
         """Count predictions. ``payloads``: what the join keeps of them (``ModelMonitor._payload``)."""
-        if task == "binary":
+        if self.task == "binary":
             bins, outputs = answers_of(np.array(payloads, np.intp))
             self._take(2 * bins + outputs)
+            return
+        found = np.array(scores, np.float64)
+        known = found == found  # a prediction without a score is NaN here
+        bins = np.full(len(found), NO_SCORE, np.intp)
+        bins[known] = score_bins(found[known])
+        self._take(2 * bins)
+        if self.task == "regression":
+            outputs = feature_bins(np.array(payloads, np.uint64).view(np.float64))
         else:
-            found = np.array(scores, np.float64)
-            known = found == found  # a prediction without a score is NaN here
-            bins = np.full(len(found), NO_SCORE, np.intp)
-            bins[known] = score_bins(found[known])
-            self._take(2 * bins)
-            if task == "regression":
-                outputs = feature_bins(np.array(payloads, np.uint64).view(np.float64))
-            else:
-                outputs = np.array(payloads, np.intp)
+            outputs = np.array(payloads, np.intp)
         self._take(ANSWERS + outputs)
 
-    def take_labels(self, task: Task, rows: Any) -> None:
+    def take_labels(self, rows: Any) -> None:
         """Count the labels of rows (``payload.Scored``), those of a binary model with the score's bin."""
-        if task == "regression":
-            found = feature_bins(np.array([label for _, label in rows]))
+        if self.task == "binary":
+            self._take(2 * (rows >> 2) + (rows & 1))
+        elif self.task == "multiclass":
+            self._take(ANSWERS + classes_of(rows, binary=False)[1])
         else:
-            _, found = classes_of(rows, task == "binary")
-        if task == "binary":
-            self._take(2 * (rows >> 2) + found)
-        self._take(ANSWERS + found)
+            self._take(ANSWERS + feature_bins(np.array([label for _, label in rows])))
 
     def _take(self, cells: NDArray[np.intp]) -> None:
         self._taken.append(cells)
@@ -121,16 +123,15 @@ class DataWatch:
 
     def _count(self) -> None:
         """Into the cells, which are many and far apart in memory: for many rows in one go."""
-        if self._taken:
-            self.cells += np.bincount(np.concatenate(self._taken), minlength=OUTPUTS)
-            self._taken = []
+        if not self._taken:
+            return
+        cells = np.concatenate(self._taken)
+        self._taken = []
+        if self.task == "binary":  # one cell for the class and its score, one for the class
+            cells = np.concatenate([cells, ANSWERS + (cells & 1)])
+        self.cells += np.bincount(cells, minlength=OUTPUTS)
 
     # -- at evaluation points --------------------------------------------------------------------
-
-    @property
-    def pane_rows(self) -> int:
-        """A fifth of the window, in whole multiples of ``every``."""
-        return max(1, -(-self.drift.rows // (PANES * self._every))) * self._every
 
     @property
     def reference_rows(self) -> int:
@@ -418,12 +419,12 @@ class DataWatch:
         return True
 
 
-def data_watches(model: ModelSpec, version: str) -> dict[str, DataWatch]:
+def data_watches(model: ModelSpec, version: str, task: Task) -> dict[str, DataWatch]:
     """By signal; none where the model has no reference."""
     spec = model.reference
     if spec is None:
         return {}
-    return {signal: DataWatch(model, version, spec, signal) for signal in ("data", "label")}
+    return {signal: DataWatch(model, version, spec, signal, task) for signal in ("data", "label")}
 
 
 def _told(change: Change, measured: Measured | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.domain import estimate
-from streamer.domain.bins import NO_SCORE
+from streamer.domain.bins import NO_SCORE, classes_of
 from streamer.domain.stretch import Counts, Stretch
 
 MOST_WAITING = 64
@@ -57,7 +57,7 @@ class LiveEstimate:
         self.chance: NDArray[np.float64] | None = None
         self._waiting: list[_Pane] = []  # the last one may be filling
         self._checked: deque[_Pane] = deque(maxlen=MOST_CHECKED)
-        self._taken: list[tuple[NDArray[np.int64], NDArray[np.bool_]]] = []  # labels, not counted yet
+        self._taken: list[tuple[NDArray[np.int64], NDArray[np.intp]]] = []  # labels, not counted yet
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -89,10 +89,10 @@ class LiveEstimate:
             self._waiting.append(_Pane(now))
         self._lay_out()
 
-    def take_labels(self, made_at: NDArray[np.int64], right: NDArray[np.bool_]) -> None:
-        """Labels have met predictions that were made then (event time, ms), right ones or wrong ones."""
+    def take_labels(self, made_at: NDArray[np.int64], codes: NDArray[np.intp]) -> None:
+        """Labels have met predictions that were made then (event time, ms); the codes of their rows."""
         if self._waiting:
-            self._taken.append((made_at, right))
+            self._taken.append((made_at, codes))
             if len(self._taken) >= TAKEN_AT_ONCE:
                 self._count()
 
@@ -100,8 +100,10 @@ class LiveEstimate:
         """Labels that were taken, for the panes that wait; panes change only when all have been counted."""
         if not self._taken:
             return
-        made_at, right = (np.concatenate(each) for each in zip(*self._taken, strict=True))
+        made_at, codes = (np.concatenate(each) for each in zip(*self._taken, strict=True))
         self._taken = []
+        predicted, actual = classes_of(codes, binary=True)
+        right = predicted == actual
         at = self._firsts.searchsorted(made_at) - 1
         mine = (at >= 0) & (made_at <= self._lasts[at])
         # Each pane has two cells, of wrong rows and of right ones.

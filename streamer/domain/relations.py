@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class Relations:
             "features": list(self.features),
             "rows": self.rows,
             "sums": self.sums.tolist(),
-            "products": self.products[np.triu_indices(len(self.features))].tolist(),
+            "products": self.products[_upper(len(self.features))].tolist(),
         }
 
     @classmethod
@@ -116,10 +117,17 @@ class Relations:
         found = cls(plain["features"])
         found.rows = int(plain["rows"])
         found.sums[:] = plain["sums"]
-        upper = np.triu_indices(len(found.features))
+        upper = _upper(len(found.features))
         found.products[upper] = plain["products"]
         found.products.T[upper] = plain["products"]
         return found
+
+
+@cache
+def _upper(features: int) -> tuple[NDArray[np.intp], ...]:
+    """Where in their matrix each pair of features stands once."""
+    found: tuple[NDArray[np.intp], ...] = np.triu_indices(features)
+    return found
 
 
 def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,9 +137,11 @@ def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     negative, keys = magnitudes(values, _STEPS)
     most = _OCTAVES << _STEPS
-    steps = np.clip(keys - (EXPONENT_BIAS << _STEPS), -most, most) + most
-    found: NDArray[np.float64] = np.where(negative, -steps, steps).astype(np.float64)
-    return found
+    keys -= EXPONENT_BIAS << _STEPS
+    np.clip(keys, -most, most, out=keys)
+    keys += most
+    np.negative(keys, out=keys, where=negative)
+    return keys.astype(np.float64)
 
 
 def parted(before: Relations, after: Relations) -> dict[str, Parted]:

@@ -179,7 +179,7 @@ class VersionMonitor:
         self.figures = Figures(spec, task, classes, self._ordered[0])
         self.order = PredictionOrder(spec.pane_ms, spec.matures_after_ms) if spec.waits else None
         self.panes = PaneLog(task, spec.pane_ms, spec.label_wait_ms) if self._ordered[0] else None
-        self.data: dict[str, DataWatch] = data_watches(spec, version)
+        self.data: dict[str, DataWatch] = data_watches(spec, version, task)
         self.periods = Periods(sizes_of(spec), task)
         live = task == "binary" and spec.reference is not None and spec.reference.kind != "previous"
         self.estimate_live = LiveEstimate(spec.label_wait_ms) if live else None
@@ -236,13 +236,13 @@ class VersionMonitor:
         packed, actual, row_times, times, ids = zip(*self.rows, strict=True)
         self.rows = []
         scored = self._score(packed, actual)
-        made_at, rows, losses = scored
+        made_at, rows, _ = scored
         lags = np.array(times) - made_at
         np.add.at(self.lag_counts, _LAG_BOUNDS_MS.searchsorted(lags), 1)
         self.lag_sum_ms += int(np.maximum(lags, 0).sum())
         self.groups.take_labels(packed, rows, lags)
         if self.estimate_live is not None:
-            self.estimate_live.take_labels(made_at, np.array(losses) == 0.0)
+            self.estimate_live.take_labels(made_at, rows)
         figures, errors = self._ordered
         self._count_rows(packed, actual, ids, row_times, scored, not figures, not errors)
         if self.order is not None:
@@ -276,7 +276,7 @@ class VersionMonitor:
             if self.examples is not None:
                 self.examples.take(before, ids, rows, losses)
             if "label" in self.data:
-                self.data["label"].take_labels(self.task, rows)
+                self.data["label"].take_labels(rows)
         if errors and self.error_watch is not None:
             self._note_alarms("error", self.error_watch.feed(losses, made_at))
 
@@ -311,7 +311,7 @@ class VersionMonitor:
         times, found, latencies, _, payloads = zip(*self.made, strict=True)
         self.made, self._watched = [], 0
         if "data" in self.data:
-            self.data["data"].take_predictions(self.task, payloads, found)
+            self.data["data"].take_predictions(payloads, found)
         self.figures.take_predictions(self._latency_codes(np.array(latencies, np.float64)), times)
 
     def _note_alarms(self, signal: str, found: list[Detection]) -> None:
