@@ -301,7 +301,9 @@ class PredictionLogger:
         """Drop what is still buffered: purged events are reported as failed."""
         producer = self._producer
         if producer is not None and (waiting := len(producer)):
-            producer.purge(blocking=False)
+            # The client hands `blocking` on as librdkafka's NON_BLOCKING: True does not wait, as we must not
+            # for a broker thread that a fork has left stuck in getaddrinfo.
+            producer.purge(blocking=True)
             left = producer.flush(REPORT_SECONDS)
             while 0 < left < waiting:  # on_drop takes its time
                 waiting, left = left, producer.flush(REPORT_SECONDS)
